@@ -1,0 +1,34 @@
+"""Offline audit and receipt verification for ledgers of the Confidential Consortium Framework (CCF).
+
+The paved path is the handful of names below; they are imported when first used, so that ``import
+tallystick`` and the command line stay quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tallystick.types import TxId as TxId
+
+__version__: str
+
+_HOMES = {
+    "TxId": "tallystick.types",
+}
+
+__all__ = ["TxId", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return importlib.import_module("tallystick._native").__version__
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'tallystick' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,528 @@
+"""The Rust core, as Python sees it. Private: import the typed names of ``tallystick.*`` instead.
+
+Bytes arguments are immutable ``bytes``, so what is hashed is what is parsed. Functions that take longer
+than a moment release the GIL. Malformed input raises ``tallystick.errors.FormatError`` (code, offset);
+a limit raises ``LimitExceededError``; files that cannot be read raise ``OSError``.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import final
+
+__version__: str
+
+def finding_codes() -> list[str]:
+    """Every code that the core can emit, as error or as finding."""
+
+# ---------------------------------------------------------------- CBOR and COSE
+
+def cbor_decode(data: bytes) -> object:
+    """One CBOR item, strictly: definite lengths, shortest heads, no duplicate keys, no trailing bytes.
+
+    Maps become dict, arrays list, text str, byte strings bytes, null None, tags ``CborTag``.
+    """
+
+def cbor_encode(value: object) -> bytes:
+    """Encodes int, bytes, str, bool, None, list, tuple, dict (in the order given) and ``CborTag``, shortest form."""
+
+@final
+class CborTag:
+    def __init__(self, tag: int, value: object) -> None: ...
+    @property
+    def tag(self) -> int: ...
+    @property
+    def value(self) -> object: ...
+
+@final
+class CoseSign1:
+    """A parsed COSE_Sign1 (RFC 9052 section 4.2); nothing about it is verified."""
+
+    @staticmethod
+    def parse(data: bytes) -> CoseSign1:
+        """Parses one tagged (18) or untagged COSE_Sign1, the whole of ``data``."""
+    @property
+    def tagged(self) -> bool: ...
+    @property
+    def protected(self) -> bytes:
+        """The protected header, serialised, as signed."""
+    @property
+    def protected_headers(self) -> dict[int | str, object]: ...
+    @property
+    def unprotected_headers(self) -> dict[int | str, object]: ...
+    @property
+    def payload(self) -> bytes | None:
+        """None when detached."""
+    @property
+    def signature(self) -> bytes: ...
+    @property
+    def algorithm(self) -> int | None:
+        """Protected header 1."""
+    def signed_bytes(self, detached_payload: bytes | None = None) -> bytes:
+        """The Sig_structure, with ``detached_payload`` where the payload is nil."""
+
+# ---------------------------------------------------------------- keys and signatures
+
+@final
+class PublicKey:
+    """An ECDSA public key on P-256, P-384 or P-521 (RSA too, for members' COSE PS256/384/512 requests)."""
+
+    @staticmethod
+    def from_spki(der: bytes) -> PublicKey: ...
+    @property
+    def spki(self) -> bytes: ...
+    @property
+    def sha256(self) -> str:
+        """Lower-case hex SHA-256 of the SubjectPublicKeyInfo: a node id, or a service key's fingerprint."""
+    @property
+    def kind(self) -> str:
+        """``P-256``, ``P-384``, ``P-521`` or ``RSA``."""
+    def verifies_prehashed(self, digest: bytes, der_signature: bytes) -> bool:
+        """ECDSA over ``digest`` used directly, as CCF's node signatures over a root are (32-byte digest, any curve)."""
+    def verifies(self, message: bytes, der_signature: bytes, hash_name: str) -> bool:
+        """ECDSA (DER signature) over ``message`` hashed with sha256, sha384 or sha512."""
+    def verifies_cose(self, message: bytes, signature: bytes, algorithm: int) -> bool:
+        """COSE algorithm -7, -35, -36 (fixed width r‖s), -37, -38, -39 (RSA-PSS) over ``message``; False if the key does not fit."""
+
+@final
+class SignatureBatch:
+    """A bounded queue of signature checks, run on all cores while the caller goes on."""
+
+    def __init__(self, *, jobs: int = 0) -> None:
+        """``jobs`` 0 means one worker a core."""
+    def submit_prehashed(self, tag: int, key: PublicKey, digest: bytes, der_signature: bytes) -> None: ...
+    def submit_cose(self, tag: int, key: PublicKey, message: bytes, signature: bytes, algorithm: int) -> None: ...
+    def submit_records(
+        self,
+        records: Sequence[SignatureRecord],
+        node_keys: Sequence[PublicKey | None],
+        service_keys: Sequence[PublicKey | None],
+    ) -> None:
+        """Queues the raw and the COSE signature of each record, over the root that was computed; None skips that one.
+
+        The tag of a raw check is ``2 * seqno``, that of a COSE check ``2 * seqno + 1``.
+        """
+    def finish(self) -> list[int]:
+        """Waits for every check and returns the tags of those that do not hold, ascending."""
+    @property
+    def checked(self) -> int: ...
+
+# ---------------------------------------------------------------- Merkle tree
+
+@final
+class MerkleTree:
+    """CCF's Merkle tree: SHA-256 of left‖right, an odd last node promoted; leaf 0 is 32 zero bytes; leaf i is transaction i."""
+
+    def __init__(self) -> None:
+        """The tree of a new service: the zero leaf alone."""
+    @staticmethod
+    def from_compact(value: bytes) -> MerkleTree:
+        """Reads a value of ``public:ccf.internal.tree``."""
+    def append(self, leaf: bytes) -> None: ...
+    def append_many(self, leaves: bytes) -> None:
+        """Appends ``len(leaves) / 32`` leaves."""
+    @property
+    def size(self) -> int:
+        """Number of leaves, the zero leaf included: the seqno of the next transaction."""
+    @property
+    def first_kept(self) -> int:
+        """Index of the first leaf that is kept; older ones are only known as subtree roots."""
+    def leaf(self, index: int) -> bytes: ...
+    def root(self) -> bytes: ...
+    def root_at(self, size: int) -> bytes:
+        """Root over leaves 0 … size-1; ``size`` must exceed ``first_kept``."""
+    def path(self, index: int, size: int) -> list[tuple[bool, bytes]]:
+        """Inclusion path of leaf ``index`` in the tree of ``size`` leaves, from the leaf up; True: the sibling is on the left."""
+    def flush(self, first_kept: int) -> None:
+        """Forgets leaves before ``first_kept``, keeping the roots of the complete subtrees that cover them."""
+    def to_compact(self) -> bytes:
+        """The value that CCF writes to ``public:ccf.internal.tree``."""
+
+def merkle_root_of_path(leaf: bytes, path: Sequence[tuple[bool, bytes]]) -> bytes: ...
+def merkle_path_directions(index: int, size: int) -> list[bool]:
+    """Which side the siblings of leaf ``index`` stand on in a tree of ``size`` leaves (True: left), from the leaf up."""
+
+# ---------------------------------------------------------------- entries and chunks
+
+@final
+class Entry:
+    """One ledger entry (one transaction), parsed; frozen."""
+
+    @staticmethod
+    def parse(data: bytes) -> Entry:
+        """Parses exactly one whole entry, its 8-byte header included."""
+    @property
+    def seqno(self) -> int: ...
+    @property
+    def view(self) -> int: ...
+    @property
+    def flags(self) -> int: ...
+    @property
+    def entry_type(self) -> int:
+        """0 write set, 1 snapshot, 2 + claims, 3 + commit evidence, 4 + both."""
+    @property
+    def offset(self) -> int:
+        """Offset in the chunk file; 0 when parsed on its own."""
+    @property
+    def size(self) -> int:
+        """Bytes, header included."""
+    @property
+    def raw(self) -> bytes: ...
+    @property
+    def public_domain(self) -> bytes: ...
+    @property
+    def private_domain(self) -> bytes:
+        """Ciphertext; empty when there is none."""
+    @property
+    def gcm_tag(self) -> bytes: ...
+    @property
+    def gcm_iv(self) -> bytes: ...
+    @property
+    def claims_digest(self) -> bytes | None: ...
+    @property
+    def commit_evidence_digest(self) -> bytes | None: ...
+    @property
+    def write_set_digest(self) -> bytes: ...
+    @property
+    def leaf(self) -> bytes: ...
+    @property
+    def max_conflict_version(self) -> int: ...
+    def table_names(self) -> list[str]: ...
+    def tables(self) -> dict[str, dict[bytes, bytes | None]]:
+        """Writes by table and key, in ledger order; None marks a remove."""
+    def table(self, name: str) -> dict[bytes, bytes | None] | None: ...
+
+def parse_private_domain(plaintext: bytes) -> dict[str, dict[bytes, bytes | None]]: ...
+
+@final
+class ChunkFile:
+    """Random access to one chunk file; the offset table is used when it is there, entries are walked otherwise."""
+
+    @staticmethod
+    def open(path: str) -> ChunkFile: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def complete(self) -> bool:
+        """Whether the header points at an offset table."""
+    @property
+    def first_seqno(self) -> int | None:
+        """As in the first entry; None when the chunk holds none."""
+    @property
+    def entry_count(self) -> int: ...
+    @property
+    def partial_tail(self) -> tuple[int, int] | None:
+        """(offset, bytes) of a half-written last entry of an open chunk."""
+    def entries(self, start: int = 0, count: int | None = None) -> Iterator[Entry]:
+        """Entries by position in the file, in order, read ahead in blocks."""
+    def entry(self, position: int) -> Entry: ...
+
+def first_difference(path_a: str, path_b: str) -> tuple[int, int, int] | None:
+    """Compares the entries of two chunk files over the seqnos that both hold.
+
+    Returns None when they are byte for byte equal there, else (seqno, offset in a, offset in b).
+    """
+
+def encode_public_domain(
+    seqno: int,
+    tables: dict[str, dict[bytes, bytes | None]],
+    *,
+    entry_type: int = 4,
+    claims_digest: bytes = ...,
+    commit_evidence_digest: bytes = ...,
+    max_conflict_version: int = 0,
+) -> bytes:
+    """Serialises a public domain as CCF does: tables and keys ascending, None as a remove."""
+
+def encode_private_domain(tables: dict[str, dict[bytes, bytes | None]]) -> bytes: ...
+def seal_entry(
+    view: int, seqno: int, public_domain: bytes, private_plaintext: bytes, ledger_secret: bytes, *, flags: int = 0
+) -> bytes:
+    """A whole entry: AES-256-GCM under ``ledger_secret`` (32 bytes), IV = seqno, view; AAD = the public domain."""
+
+def assemble_entry(
+    view: int, seqno: int, public_domain: bytes, private_ciphertext: bytes, gcm_tag: bytes, *, flags: int = 0
+) -> bytes: ...
+def open_private_domain(entry: Entry, ledger_secret: bytes) -> bytes:
+    """Authenticates the entry under ``ledger_secret`` and returns the private plaintext (empty if none).
+
+    Raises:
+        VerificationError: the tag does not hold.
+    """
+
+def commit_evidence(ledger_secret: bytes, view: int, seqno: int) -> str:
+    """``ce:<view>.<seqno>:<hex>`` (formats: commit evidence)."""
+
+@final
+class ChunkWriter:
+    """Writes one chunk file byte for byte as CCF does: 8-byte header, entries, and on completion the offset table."""
+
+    def __init__(self, directory: str, first_seqno: int) -> None: ...
+    def append(self, entry: bytes) -> None: ...
+    def append_many(self, entries: Sequence[bytes]) -> None: ...
+    def complete(self, *, committed: bool = True) -> str:
+        """Appends the table, patches the header, syncs, renames to ``ledger_A-B[.committed]`` and returns the path."""
+    def close(self) -> str:
+        """Leaves the chunk open (no table) and returns the path."""
+    @property
+    def size(self) -> int: ...
+
+# ---------------------------------------------------------------- scanning a ledger
+
+@final
+class ScanFinding:
+    """Something wrong, or worth a note, met while scanning."""
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def file_index(self) -> int: ...
+    @property
+    def offset(self) -> int | None: ...
+    @property
+    def view(self) -> int | None: ...
+    @property
+    def seqno(self) -> int | None: ...
+
+@final
+class SignatureRecord:
+    """A signature transaction, with what the fold found about it. Values are as claimed; signatures are not verified."""
+
+    @property
+    def seqno(self) -> int: ...
+    @property
+    def view(self) -> int: ...
+    @property
+    def file_index(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def root(self) -> bytes | None:
+        """Root over leaves 0 … seqno-1, computed here; None when there was no tree to start from, or below level merkle."""
+    @property
+    def root_holds(self) -> bool:
+        """Every root claimed in this transaction (node signature's ``root``, compact tree) equals the computed one."""
+    @property
+    def first_proven(self) -> int | None:
+        """First seqno that this root covers and this run has hashed; moves when the scan had to start from an embedded tree."""
+    @property
+    def has_raw(self) -> bool: ...
+    @property
+    def has_cose(self) -> bool: ...
+    @property
+    def node_id(self) -> str | None:
+        """Hex, from the raw signature."""
+    @property
+    def certificate_pem(self) -> bytes | None:
+        """Embedded in the raw signature; absent in 1.x."""
+    @property
+    def raw_signature(self) -> bytes | None:
+        """DER."""
+    @property
+    def raw_root(self) -> bytes | None: ...
+    @property
+    def cose(self) -> bytes | None:
+        """The COSE_Sign1 as in the ledger."""
+    @property
+    def cose_kid(self) -> str | None:
+        """Hex SHA-256 of the service key, as claimed; absent in early 6.0 builds."""
+    @property
+    def cose_algorithm(self) -> int | None: ...
+    @property
+    def cose_issuer(self) -> str | None: ...
+    @property
+    def cose_subject(self) -> str | None: ...
+    @property
+    def cose_issued_at(self) -> int | None: ...
+
+@final
+class ScanBatch:
+    """A run of consecutive transactions of one file, in ledger order."""
+
+    @property
+    def file_index(self) -> int: ...
+    @property
+    def first_seqno(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def last_view(self) -> int: ...
+    @property
+    def last_offset(self) -> int: ...
+    @property
+    def signatures(self) -> list[SignatureRecord]: ...
+    @property
+    def notable(self) -> list[Entry]:
+        """Transactions that write ``public:ccf.gov.*`` or ``public:ccf.internal.*``, pure signature transactions excepted."""
+    @property
+    def findings(self) -> list[ScanFinding]: ...
+    @property
+    def leaves(self) -> bytes:
+        """32 bytes a transaction; empty below level merkle."""
+
+@final
+class LedgerScanner:
+    """Frames, checks and hashes a sequence of chunk files on all cores; iterates over batches in ledger order.
+
+    It checks: every size, header version and flags, offset tables, seqno continuity, view rules, the shape of
+    every public domain, the shape of signature transactions, and each root against the computed tree.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        *,
+        level: str = "full",
+        jobs: int = 0,
+        tree: MerkleTree | None = None,
+        first_seqno: int | None = None,
+        previous_view: int | None = None,
+        previous_was_signature: bool = False,
+        last_seqnos: Sequence[int | None] | None = None,
+        first_seqnos: Sequence[int | None] | None = None,
+    ) -> None:
+        """``tree`` is where to go on from (a checkpoint, or ``MerkleTree()`` at genesis); None: start from the first embedded tree.
+
+        ``first_seqnos``/``last_seqnos`` give, per path, the part of it to use (a cover of overlapping files); entries outside are skipped.
+        """
+    def __iter__(self) -> LedgerScanner: ...
+    def __next__(self) -> ScanBatch: ...
+    def tree(self) -> MerkleTree | None:
+        """The tree after the last batch that was handed out: frontier form, for a checkpoint."""
+    @property
+    def transactions(self) -> int: ...
+    @property
+    def bytes_read(self) -> int: ...
+
+# ---------------------------------------------------------------- snapshots
+
+@final
+class SnapshotFile:
+    @staticmethod
+    def open(path: str) -> SnapshotFile: ...
+    @staticmethod
+    def parse(data: bytes) -> SnapshotFile: ...
+    @property
+    def seqno(self) -> int: ...
+    @property
+    def entry_digest(self) -> bytes:
+        """SHA-256 of the entry without the receipt: what the snapshot evidence and its claims digest hold."""
+    @property
+    def hash_at_snapshot(self) -> bytes: ...
+    @property
+    def view_history(self) -> list[int]: ...
+    @property
+    def receipt(self) -> bytes:
+        """What follows the entry; empty when there is nothing."""
+    @property
+    def entry_size(self) -> int: ...
+    @property
+    def private_domain(self) -> bytes: ...
+    def table_names(self) -> list[str]: ...
+    def table_version(self, name: str) -> int: ...
+    def table(self, name: str) -> dict[bytes, tuple[int, bytes]]:
+        """key -> (seqno of last write, value); tombstones (negative versions) left out."""
+
+def encode_snapshot(
+    seqno: int,
+    hash_at_snapshot: bytes,
+    view_history: Sequence[int],
+    tables: dict[str, tuple[int, dict[bytes, tuple[int, bytes]]]],
+    private_tables: dict[str, tuple[int, dict[bytes, tuple[int, bytes]]]],
+    ledger_secret: bytes,
+) -> bytes:
+    """The snapshot entry as CCF writes it (keys in CCF's SipHash order), without a receipt."""
+
+# ---------------------------------------------------------------- receipts
+
+@final
+class JsonReceipt:
+    """A JSON write receipt or signature-transaction receipt, parsed strictly; snake_case or camelCase."""
+
+    @staticmethod
+    def parse(data: bytes) -> JsonReceipt: ...
+    @staticmethod
+    def parse_many(documents: Sequence[bytes]) -> list[JsonReceipt | FormatErrorValue]:
+        """Parses on all cores; a document that is malformed yields a value that describes why, not an exception."""
+    @property
+    def signature(self) -> bytes: ...
+    @property
+    def path(self) -> list[tuple[bool, bytes]]: ...
+    @property
+    def leaf(self) -> bytes | None:
+        """Given, or computed from the components; None while a claims digest is missing."""
+    @property
+    def leaf_given(self) -> bool: ...
+    @property
+    def write_set_digest(self) -> bytes | None: ...
+    @property
+    def commit_evidence(self) -> str | None: ...
+    @property
+    def claims_digest(self) -> bytes | None: ...
+    @property
+    def txid(self) -> str | None:
+        """From the commit evidence text."""
+    @property
+    def node_id(self) -> str | None: ...
+    @property
+    def certificate_pem(self) -> str | None: ...
+    @property
+    def service_endorsements(self) -> list[str]: ...
+    @property
+    def is_signature_transaction(self) -> bool | None: ...
+    def leaf_with_claims(self, claims_digest: bytes) -> bytes: ...
+    def leaf_without_claims(self) -> bytes:
+        """Leaf of an entry that has commit evidence but no claims (entry type 3)."""
+    def root(self, leaf: bytes) -> bytes: ...
+    def shape_fits(self, leaf_index: int) -> bool:
+        """Whether some tree size gives leaf ``leaf_index`` a path with these directions (formats: path shape)."""
+
+@final
+class FormatErrorValue:
+    @property
+    def code(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+
+@final
+class CoseProof:
+    @property
+    def write_set_digest(self) -> bytes: ...
+    @property
+    def commit_evidence(self) -> str: ...
+    @property
+    def claims_digest(self) -> bytes: ...
+    @property
+    def txid(self) -> str: ...
+    @property
+    def leaf(self) -> bytes: ...
+    @property
+    def path(self) -> list[tuple[bool, bytes]]: ...
+    @property
+    def root(self) -> bytes: ...
+
+@final
+class CoseReceipt:
+    """A COSE receipt of the CCF profile (RFC 9942, draft-ietf-scitt-receipts-ccf-profile): vds 2, one or more inclusion proofs."""
+
+    @staticmethod
+    def parse(data: bytes) -> CoseReceipt: ...
+    @property
+    def sign1(self) -> CoseSign1: ...
+    @property
+    def kid(self) -> bytes | None: ...
+    @property
+    def issuer(self) -> str | None: ...
+    @property
+    def subject(self) -> str | None: ...
+    @property
+    def issued_at(self) -> int | None: ...
+    @property
+    def signature_txid(self) -> str | None:
+        """``ccf.v1`` / ``txid``: that of the signature transaction."""
+    @property
+    def proofs(self) -> list[CoseProof]: ...

@@ -1,0 +1,125 @@
+"""Entry point: finds a subcommand, runs it, and turns every ending into an exit code and one clear line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+from tallystick.cli.exit_status import ExitStatus
+from tallystick.errors import FormatError, LimitExceededError, TallystickError, UsageError, VerificationError
+
+__all__ = ["cli", "main", "run"]
+
+# Name -> (module:attribute, one line of help). Modules are imported only when their command runs, so that
+# --help and small commands answer at once.
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "verify": ("tallystick.cli.verify:verify", "Verify ledger directories and files."),
+    "receipt": ("tallystick.cli.receipt:receipt", "Verify receipts and transparent statements."),
+    "snapshot": ("tallystick.cli.snapshot:snapshot", "Verify snapshots."),
+    "log": ("tallystick.cli.read:log", "List transactions."),
+    "show": ("tallystick.cli.read:show", "Show one transaction in full."),
+    "state": ("tallystick.cli.read:state", "Show the public state at a seqno."),
+    "history": ("tallystick.cli.read:history", "Show the history of a key."),
+    "read-ledger": ("tallystick.cli.read_ledger:read_ledger", "Take the official read_ledger.py's flags."),
+    "demo": ("tallystick.cli.demo:demo", "Write a small service ledger, verify it, catch three tamperings."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose subcommands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module_name, attribute = _COMMANDS[cmd_name][0].split(":")
+        command = getattr(importlib.import_module(module_name), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module_name}:{attribute} is not a command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from tallystick import __version__
+
+    click.echo(f"tallystick {__version__}")
+    ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+    help="Show the version and exit.",
+)  # fmt: skip
+def cli() -> None:
+    """Audit ledgers of the Confidential Consortium Framework (CCF), offline.
+
+    Exit codes: 0 verified or done, 1 verification failed, 2 usage, 3 could not decide.
+    """
+
+
+def _exit_status(error: TallystickError) -> ExitStatus:
+    if isinstance(error, UsageError):
+        return ExitStatus.USAGE
+    if isinstance(error, VerificationError):
+        return ExitStatus.FAILED
+    if isinstance(error, FormatError | LimitExceededError):
+        return ExitStatus.UNDECIDED
+    return ExitStatus.UNDECIDED
+
+
+def _quiet_broken_pipe() -> int:
+    # The reader of stdout has gone (for example `| head`). Point stdout elsewhere, so that the flush at
+    # interpreter exit does not complain, and end as a process that SIGPIPE ended would.
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code; never shows a traceback for bad input."""
+    try:
+        result = cli.main(args=arguments, prog_name="tallystick", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except click.ClickException as error:
+        error.show()
+        return int(ExitStatus.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        print("tallystick: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        return _quiet_broken_pipe()
+    except TallystickError as error:
+        print(f"tallystick: error: {error} [{error.code}]", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return int(_exit_status(error))
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        print(f"tallystick: error: {name}{error.strerror or error}", file=sys.stderr)
+        return int(ExitStatus.UNDECIDED)
+    return int(result) if isinstance(result, int) else int(ExitStatus.OK)
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,18 @@
+//! Every bound on hostile input, each with its reason.
+
+/// Longest entry that is read, in bytes. CCF nodes keep a transaction in memory whole; nobody has seen
+/// one above a few hundred MiB, and a reader must hold the entry to parse it.
+pub const MAX_ENTRY_BYTES: u64 = 1 << 30;
+
+/// Nesting of CBOR and JSON values. The deepest value of any CCF format nests 8 deep.
+pub const MAX_NESTING: usize = 64;
+
+/// Steps in a Merkle path. Seqnos are 63-bit at most, so no real path is longer.
+pub const MAX_PATH_LENGTH: usize = 64;
+
+/// Characters of a commit evidence text (from the CCF receipt profile: 1 to 1024).
+pub const MAX_COMMIT_EVIDENCE_CHARS: usize = 1024;
+
+/// Bytes of one receipt, statement or endorsement that is parsed. The largest real ones, with X.509 chains
+/// and attested payloads, stay below 1 MiB.
+pub const MAX_RECEIPT_BYTES: u64 = 16 << 20;

@@ -1,0 +1,36 @@
+//! The one place where an error of the core becomes a Python exception.
+//!
+//! The exception classes are written in Python (`tallystick.errors`) and imported here, so that their
+//! hierarchy and documentation have one home.
+use pyo3::exceptions::PyOSError;
+use pyo3::import_exception;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tallystick_core::error::Coded;
+
+import_exception!(tallystick.errors, FormatError);
+import_exception!(tallystick.errors, LimitExceededError);
+
+/// Converts `error`, met at `offset` bytes into the input, into a `FormatError` or `LimitExceededError`.
+pub(crate) fn coded(py: Python<'_>, error: &dyn Coded, offset: Option<u64>) -> PyErr {
+    let class = if error.is_limit() {
+        py.get_type::<LimitExceededError>()
+    } else {
+        py.get_type::<FormatError>()
+    };
+    let build = || -> PyResult<PyErr> {
+        let kwargs = PyDict::new(py);
+        kwargs.set_item("code", error.code())?;
+        kwargs.set_item("offset", offset)?;
+        Ok(PyErr::from_value(class.call((error.to_string(),), Some(&kwargs))?))
+    };
+    build().unwrap_or_else(|failure| failure)
+}
+
+/// Converts an I/O error on `path` into the `OSError` subclass that Python itself would raise.
+pub(crate) fn io(error: &std::io::Error, path: &str) -> PyErr {
+    match error.raw_os_error() {
+        Some(errno) => PyOSError::new_err((errno, error.kind().to_string(), path.to_owned())),
+        None => PyOSError::new_err(format!("{path}: {error}")),
+    }
+}

@@ -1,0 +1,23 @@
+//! `tallystick._native`: the binding of `tallystick-core`. It converts and releases the GIL; it decides nothing.
+use pyo3::prelude::*;
+
+mod cose;
+mod error;
+mod ledger;
+mod merkle;
+mod receipt;
+mod scan;
+mod signature;
+mod snapshot;
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    cose::register(module)?;
+    ledger::register(module)?;
+    merkle::register(module)?;
+    receipt::register(module)?;
+    scan::register(module)?;
+    signature::register(module)?;
+    snapshot::register(module)
+}
