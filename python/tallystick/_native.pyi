@@ -105,6 +105,62 @@ class SignatureBatch:
     @property
     def checked(self) -> int: ...
 
+@final
+class Certificate:
+    """An X.509 certificate; nothing about it is verified. Cheaper to start than ``cryptography``: no import."""
+
+    @staticmethod
+    def parse(data: bytes) -> Certificate:
+        """Exactly one certificate: DER, or one PEM block with nothing but white space around it."""
+    @staticmethod
+    def parse_many(data: bytes) -> list[Certificate]:
+        """A file of certificates: DER, or PEM blocks, with text between them if need be."""
+    @property
+    def der(self) -> bytes: ...
+    @property
+    def tbs(self) -> bytes:
+        """The signed part."""
+    @property
+    def spki(self) -> bytes: ...
+    @property
+    def signature(self) -> bytes: ...
+    @property
+    def signature_algorithm(self) -> str:
+        """Object identifier, dotted."""
+    @property
+    def ecdsa_hash(self) -> str | None:
+        """``sha256``, ``sha384`` or ``sha512`` of an ECDSA signature; None for other algorithms.
+
+        ``key.verifies(certificate.tbs, certificate.signature, certificate.ecdsa_hash)`` says whether ``key`` signed it.
+        """
+    @property
+    def subject(self) -> bytes:
+        """DER of the name."""
+    @property
+    def issuer(self) -> bytes:
+        """DER of the name."""
+    @property
+    def subject_text(self) -> str: ...
+    @property
+    def issuer_text(self) -> str: ...
+    @property
+    def serial(self) -> str:
+        """Hex."""
+    @property
+    def not_before(self) -> int:
+        """Seconds since 1970."""
+    @property
+    def not_after(self) -> int:
+        """Seconds since 1970."""
+    @property
+    def is_ca(self) -> bool: ...
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the DER: a member or user id."""
+    @property
+    def spki_sha256(self) -> str:
+        """Hex SHA-256 of the SubjectPublicKeyInfo: a node id, or a service key's fingerprint."""
+
 # ---------------------------------------------------------------- Merkle tree
 
 @final

@@ -20,3 +20,4 @@ pub mod scan;
 pub mod signature;
 pub mod snapshot;
 pub mod types;
+pub mod x509;

@@ -16,3 +16,9 @@ pub const MAX_COMMIT_EVIDENCE_CHARS: usize = 1024;
 /// Bytes of one receipt, statement or endorsement that is parsed. The largest real ones, with X.509 chains
 /// and attested payloads, stay below 1 MiB.
 pub const MAX_RECEIPT_BYTES: u64 = 16 << 20;
+
+/// Bytes of one X.509 certificate. CCF's own stay below 1 KiB; attestation and signing chains below 8 KiB.
+pub const MAX_CERTIFICATE_BYTES: usize = 256 << 10;
+
+/// Certificates in one file or one receipt. Real chains hold fewer than ten.
+pub const MAX_CERTIFICATES: usize = 1024;

@@ -9,6 +9,7 @@ mod receipt;
 mod scan;
 mod signature;
 mod snapshot;
+mod x509;
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -19,5 +20,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     receipt::register(module)?;
     scan::register(module)?;
     signature::register(module)?;
-    snapshot::register(module)
+    snapshot::register(module)?;
+    x509::register(module)
 }
