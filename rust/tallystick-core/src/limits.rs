@@ -22,3 +22,10 @@ pub const MAX_CERTIFICATE_BYTES: usize = 256 << 10;
 
 /// Certificates in one file or one receipt. Real chains hold fewer than ten.
 pub const MAX_CERTIFICATES: usize = 1024;
+
+/// Items (numbers, strings, containers) of one CBOR document. Headers and receipts hold fewer than a hundred;
+/// payloads are never decoded. It keeps the decoded form, about 40 bytes an item, small beside its input.
+pub const MAX_CBOR_ITEMS: usize = 1 << 18;
+
+/// Leaves that one compact Merkle tree may cover: seqnos are 63-bit in CCF's own consensus code.
+pub const MAX_TREE_SIZE: u64 = 1 << 63;
