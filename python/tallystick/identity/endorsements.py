@@ -1,0 +1,175 @@
+"""COSE endorsements: a newer service key vouches for an older one, for one epoch of the ledger.
+
+A recovered service signs the key of the service before it (CCF 6 and later; table
+``public:ccf.internal.previous_service_identity_endorsement``), and its nodes hand the chain out, newest first.
+Trust runs *backwards* along it: who holds the newer key may believe the older one inside its epoch. The
+reverse says nothing, because anybody's key can endorse anybody's.
+
+An endorsement is a COSE_Sign1 whose payload is the older key's SubjectPublicKeyInfo; its protected header
+``ccf.v1`` holds ``epoch.start.txid``, ``epoch.end.txid`` and ``epoch.end.merkle.root``. The very first service
+life endorses itself, without an end; that links nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from dataclasses import dataclass
+
+from tallystick._native import CoseSign1, PublicKey, cbor_decode
+from tallystick.errors import FormatError, VerificationError
+from tallystick.types import TxId
+
+__all__ = ["Endorsement", "parse_endorsements"]
+
+# A service is recovered a handful of times; a thousand recoveries are beyond any history.
+_MAX_ENDORSEMENTS = 1000
+
+_CCF_HEADER = "ccf.v1"
+_CWT_CLAIMS_HEADER = 15
+_ISSUED_AT_CLAIM = 6
+
+
+@dataclass(frozen=True)
+class Endorsement:
+    """One parsed endorsement; its signature is not verified.
+
+    Attributes:
+        raw: the COSE_Sign1 as it was given.
+        endorsed_spki: DER SubjectPublicKeyInfo of the older key.
+        endorsed: lower-case hex SHA-256 of it.
+        begin: first transaction of the older key's epoch.
+        end: last one; None in a self-endorsement, which is open-ended.
+        end_root: root signed at the end of the epoch, 32 bytes.
+        issued_at: seconds since 1970, as claimed.
+    """
+
+    raw: bytes
+    endorsed_spki: bytes
+    endorsed: str
+    begin: TxId
+    end: TxId | None
+    end_root: bytes | None
+    issued_at: int | None
+
+    @classmethod
+    def parse(cls, data: bytes) -> Endorsement:
+        """Parses one COSE_Sign1.
+
+        Raises:
+            FormatError: it is not an endorsement (code ``endorsement-malformed``, or a CBOR or COSE code).
+        """
+        sign1 = CoseSign1.parse(data)
+        headers = sign1.protected_headers
+        epoch = headers.get(_CCF_HEADER)
+        if not isinstance(epoch, dict) or "epoch.start.txid" not in epoch:
+            raise _malformed("expected the protected header 'ccf.v1' with 'epoch.start.txid', got none")
+        if sign1.payload is None:
+            raise _malformed("expected the endorsed key as payload, got none")
+        PublicKey.from_spki(sign1.payload)
+        end_root = epoch.get("epoch.end.merkle.root")
+        if end_root is not None and not (isinstance(end_root, bytes) and len(end_root) == 32):
+            raise _malformed("'epoch.end.merkle.root' is not 32 bytes")
+        claims = headers.get(_CWT_CLAIMS_HEADER)
+        issued_at = claims.get(_ISSUED_AT_CLAIM) if isinstance(claims, dict) else None
+        return cls(
+            raw=data,
+            endorsed_spki=sign1.payload,
+            endorsed=hashlib.sha256(sign1.payload).hexdigest(),
+            begin=_txid(epoch["epoch.start.txid"]),
+            end=_txid(epoch["epoch.end.txid"]) if "epoch.end.txid" in epoch else None,
+            end_root=end_root,
+            issued_at=issued_at if isinstance(issued_at, int) else None,
+        )
+
+    def verify_signature(self, key: PublicKey) -> None:
+        """Checks that ``key`` signed this endorsement.
+
+        Raises:
+            VerificationError: it did not (code ``endorsement-signature-invalid``).
+        """
+        sign1 = CoseSign1.parse(self.raw)
+        algorithm = sign1.algorithm
+        if algorithm is None or not key.verifies_cose(sign1.signed_bytes(), sign1.signature, algorithm):
+            raise VerificationError(
+                f"endorsement of service key {self.endorsed} is not signed by service key {key.sha256}",
+                code="endorsement-signature-invalid",
+                txid=str(self.begin),
+            )
+
+    def covers(self, txid: TxId) -> bool:
+        """Whether ``txid`` lies in the epoch. An epoch that ends before it begins covers nothing."""
+        if self.end is None or not self.begin.seqno <= txid.seqno <= self.end.seqno:
+            return False
+        return self.begin.view <= txid.view <= self.end.view
+
+    def follows(self, older: Endorsement) -> bool:
+        """Whether this epoch starts where ``older`` ends: the next seqno, and two views on, as a recovery does."""
+        return (
+            older.end is not None
+            and self.begin.seqno == older.end.seqno + 1
+            and self.begin.view == older.end.view + 2
+        )
+
+    @property
+    def epoch(self) -> str:
+        """The epoch, for people."""
+        return f"{self.begin} to {self.end}" if self.end is not None else f"{self.begin} and later"
+
+
+def parse_endorsements(data: bytes) -> list[Endorsement]:
+    """Parses a file of endorsements in any form they are served or kept in.
+
+    These are: one COSE_Sign1; a CBOR array of them (as byte strings); JSON ``{"endorsements": [base64, …]}`` or
+    the array alone; a ledger record ``{"endorsement": base64, …}``.
+
+    Raises:
+        FormatError: anything else (code ``endorsement-malformed``, or a CBOR or COSE code).
+    """
+    start = data[:1]
+    if start == b"\xd2":
+        return [Endorsement.parse(data)]
+    if start in (b"{", b"["):
+        items = _from_json(data)
+    else:
+        items = cbor_decode(data)
+    if not isinstance(items, list) or not items:
+        raise _malformed("expected at least one endorsement, got none")
+    if len(items) > _MAX_ENDORSEMENTS:
+        raise _malformed(f"expected at most {_MAX_ENDORSEMENTS} endorsements, got {len(items)}")
+    return [Endorsement.parse(_bytes(item)) for item in items]
+
+
+def _from_json(data: bytes) -> object:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(f"not JSON: {error}") from error
+    if isinstance(document, dict):
+        if "endorsement" in document:
+            return [document["endorsement"]]
+        return document.get("endorsements")
+    return document
+
+
+def _bytes(item: object) -> bytes:
+    if isinstance(item, bytes):
+        return item
+    if not isinstance(item, str):
+        raise _malformed("expected base64 text or a byte string")
+    try:
+        return base64.b64decode(item, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _malformed("not base64") from error
+
+
+def _txid(value: object) -> TxId:
+    if not isinstance(value, str):
+        raise _malformed("a transaction ID of the epoch is not text")
+    return TxId.parse(value)
+
+
+def _malformed(problem: str) -> FormatError:
+    return FormatError(f"endorsement of a service key is malformed: {problem}", code="endorsement-malformed")
