@@ -22,7 +22,7 @@ from tallystick._native import CoseSign1, PublicKey, cbor_decode
 from tallystick.errors import FormatError, VerificationError
 from tallystick.types import TxId
 
-__all__ = ["Endorsement", "parse_endorsements"]
+__all__ = ["Endorsement", "VerifiedEndorsement", "parse_endorsements", "verify_endorsement_record"]
 
 # A service is recovered a handful of times; a thousand recoveries are beyond any history.
 _MAX_ENDORSEMENTS = 1000
@@ -72,6 +72,8 @@ class Endorsement:
         end_root = epoch.get("epoch.end.merkle.root")
         if end_root is not None and not (isinstance(end_root, bytes) and len(end_root) == 32):
             raise _malformed("'epoch.end.merkle.root' is not 32 bytes")
+        if ("epoch.end.txid" in epoch) != (end_root is not None):
+            raise _malformed("the epoch has only one of an end and a root")
         claims = headers.get(_CWT_CLAIMS_HEADER)
         issued_at = claims.get(_ISSUED_AT_CLAIM) if isinstance(claims, dict) else None
         return cls(
@@ -117,6 +119,90 @@ class Endorsement:
     def epoch(self) -> str:
         """The epoch, for people."""
         return f"{self.begin} to {self.end}" if self.end is not None else f"{self.begin} and later"
+
+
+@dataclass(frozen=True)
+class VerifiedEndorsement:
+    """An endorsement as a ledger records it, its signature verified under the key that the record names.
+
+    That key is not trusted by this: an outsider's key can endorse anybody's.
+
+    Attributes:
+        endorsing: fingerprint of the newer key, which signed.
+        endorsed: fingerprint of the older key.
+        endorsed_spki: the older key, DER SubjectPublicKeyInfo in hex.
+        begin, end: the epoch of the older key; no ``end`` in a self-endorsement at a first opening.
+        end_root: root in the last signature of that epoch, hex.
+        seqno: where the ledger holds it; None when it came from elsewhere.
+    """
+
+    endorsing: str
+    endorsed: str
+    endorsed_spki: str
+    begin: TxId
+    end: TxId | None
+    end_root: str | None
+    seqno: int | None = None
+
+    @property
+    def is_self(self) -> bool:
+        """The key endorses itself, as a service does when it first opens."""
+        return self.endorsing == self.endorsed
+
+    @property
+    def epoch_is_reversed(self) -> bool:
+        """Known bad records of real services: the epoch ends before it begins. They vouch for nothing."""
+        return self.end is not None and self.end.seqno < self.begin.seqno
+
+
+def verify_endorsement_record(value: bytes, *, seqno: int | None = None) -> VerifiedEndorsement:
+    """Verifies a value of ``public:ccf.internal.previous_service_identity_endorsement``.
+
+    (1) The record names the endorsing key; (2) the COSE_Sign1 is signed by it; (3) the epoch in the record
+    equals the one that is signed.
+
+    Raises:
+        FormatError: the record or the COSE_Sign1 is malformed.
+        VerificationError: the signature does not hold, or the record says other than what is signed (code
+            ``endorsement-invalid``).
+    """
+    record = _record(value)
+    endorsing = PublicKey.from_spki(_bytes(record.get("endorsing_key")))
+    endorsement = Endorsement.parse(_bytes(record.get("endorsement")))
+    try:
+        endorsement.verify_signature(endorsing)
+    except VerificationError as error:
+        raise VerificationError(
+            f"endorsement is not signed by the key it names, {endorsing.sha256}", code="endorsement-invalid"
+        ) from error
+    for name, signed in (("begin", endorsement.begin), ("end", endorsement.end)):
+        expected = str(signed) if signed is not None else None
+        claimed = record.get(f"endorsement_epoch_{name}")
+        if claimed != expected:
+            raise VerificationError(
+                f"endorsement_epoch_{name} of the record differs from what is signed: "
+                f"expected {expected}, got {claimed}",
+                code="endorsement-invalid",
+            )
+    return VerifiedEndorsement(
+        endorsing.sha256,
+        endorsement.endorsed,
+        endorsement.endorsed_spki.hex(),
+        endorsement.begin,
+        endorsement.end,
+        endorsement.end_root.hex() if endorsement.end_root is not None else None,
+        seqno,
+    )
+
+
+def _record(value: bytes) -> dict[str, object]:
+    try:
+        record = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise _malformed("record is not JSON") from error
+    if not isinstance(record, dict):
+        raise _malformed("record is not a JSON object")
+    return record
 
 
 def parse_endorsements(data: bytes) -> list[Endorsement]:
