@@ -5,6 +5,7 @@ than a moment release the GIL. Malformed input raises ``tallystick.errors.Format
 a limit raises ``LimitExceededError``; files that cannot be read raise ``OSError``.
 """
 
+import builtins
 from collections.abc import Iterator, Sequence
 from typing import final
 
@@ -417,7 +418,7 @@ class ScanBatch:
     @property
     def findings(self) -> list[ScanFinding]: ...
     @property
-    def leaves(self) -> bytes:
+    def leaves(self) -> builtins.bytes:  # `bytes` is a property of this class
         """32 bytes a transaction; empty below level merkle."""
 
 @final
