@@ -11,6 +11,7 @@
 pub mod cbor;
 pub mod cose;
 pub mod error;
+pub mod json;
 pub mod ledger;
 pub mod limits;
 pub mod merkle;
@@ -18,6 +19,7 @@ pub mod reader;
 pub mod receipt;
 pub mod scan;
 pub mod signature;
+pub mod sigtx;
 pub mod snapshot;
 pub mod types;
 pub mod x509;
