@@ -667,7 +667,6 @@ pub fn diagnostic(key: &Value<'_>) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 mod tests {
     use super::*;
 

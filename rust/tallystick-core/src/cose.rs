@@ -324,7 +324,6 @@ fn time(name: &'static str, value: &Value<'_>) -> Result<i64, CoseError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 mod tests {
     use super::*;
     use crate::types::to_hex;

@@ -258,7 +258,6 @@ pub fn kid_digest(kid: &[u8]) -> Option<Digest> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 mod tests {
     use super::*;
     use crate::types::to_hex;

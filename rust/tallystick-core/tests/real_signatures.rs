@@ -1,7 +1,13 @@
 //! Every signature value in the real ledgers parses, wherever those are at hand.
 //!
 //! The values are found by their text, not through the ledger reader, so that this test stands on its own.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "a panic is how a test fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a panic is how a test fails, and this one reads files"
+)]
 use std::path::{Path, PathBuf};
 
 use tallystick_core::sigtx::{parse_cose, parse_raw};
