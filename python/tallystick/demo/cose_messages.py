@@ -115,6 +115,6 @@ def inclusion_proof(
 
 
 def attach_proofs(protected: bytes, signature: bytes, proofs: Sequence[bytes]) -> bytes:
-    """A COSE receipt: the header and signature of a signature transaction, and proofs that lead to its root."""
+    """A COSE receipt: header and signature of a signature transaction, and proofs that lead to its root."""
     unprotected = {_VDP: {_INCLUSION_PROOFS: list(proofs)}}
     return cbor_encode(CborTag(_SIGN1_TAG, [protected, unprotected, None, signature]))

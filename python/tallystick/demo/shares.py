@@ -1,7 +1,7 @@
 """Ledger secrets of a demonstration service and the shares that recover them.
 
-Layouts as in CCF since 5.x: a share is 44 bytes over the field of the prime 2^31-1, the wrapping key comes from
-the 40 shared bytes, and what is wrapped is sealed with AES-256-GCM as tag, IV, ciphertext.
+Layouts as in CCF since 5.x: a share is 44 bytes over the field of the prime 2^31-1, the wrapping key comes
+from the 40 shared bytes, and what is wrapped is sealed with AES-256-GCM as tag, IV, ciphertext.
 """
 
 from __future__ import annotations
