@@ -14,7 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from support import slow
-from support.mutation import COSE_SIGNATURES, SIGNATURES, TREE, LedgerCopy, encode_domain, is_signature, reassemble
+from support.mutation import (
+    COSE_SIGNATURES,
+    SIGNATURES,
+    TREE,
+    LedgerCopy,
+    encode_domain,
+    is_signature,
+    reassemble,
+)
 from support.services import entries_after, new_service, outsider
 from tallystick.demo.ledger import SINGLETON, json_bytes
 from tallystick.demo.service import DemoService
@@ -116,14 +124,18 @@ def _tag_bit(s: Spoilt) -> None:
     s.txid = _signature_after(s, place.entry.seqno)
 
 
-@mutation("03", "view in the IV of the last signature differs from its payload", "failed", "signature-txid-mismatch")
+@mutation(
+    "03", "view in the IV of the last signature differs from its payload", "failed", "signature-txid-mismatch"
+)
 def _iv_view(s: Spoilt) -> None:
     entry = s.copy.last_signature.entry
     s.copy.replace(entry.seqno, reassemble(entry, view=entry.view + 1))
     s.txid = f"{entry.view + 1}.{entry.seqno}"
 
 
-@mutation("04", "one bit of the compact tree in the last signature", "failed", "tree-mismatch", official="accepts")
+@mutation(
+    "04", "one bit of the compact tree in the last signature", "failed", "tree-mismatch", official="accepts"
+)
 def _tree_bit(s: Spoilt) -> None:
     place = s.copy.last_signature
     value = place.entry.tables[TREE][SINGLETON] or b""
@@ -132,7 +144,13 @@ def _tree_bit(s: Spoilt) -> None:
     s.txid = place.txid
 
 
-@mutation("06", "open chunk cut in the middle of its last transaction", "verified", "partial-tail", official="rejects")
+@mutation(
+    "06",
+    "open chunk cut in the middle of its last transaction",
+    "verified",
+    "partial-tail",
+    official="rejects",
+)
 def _cut_open_chunk(s: Spoilt) -> None:
     place = s.copy.last_signature
     with place.path.open("r+b") as file:
@@ -140,7 +158,13 @@ def _cut_open_chunk(s: Spoilt) -> None:
     s.offset = place.entry.offset
 
 
-@mutation("07", "last chunks deleted; the caller holds a later transaction ID", "failed", "shorter-than-head", official="accepts")
+@mutation(
+    "07",
+    "last chunks deleted; the caller holds a later transaction ID",
+    "failed",
+    "shorter-than-head",
+    official="accepts",
+)
 def _rollback(s: Spoilt) -> None:
     s.head = s.copy.last_signature.txid
     s.copy.open_chunk.unlink()
@@ -162,11 +186,20 @@ def _offsets_swapped(s: Spoilt) -> None:
     path = s.copy.last_committed
     data = bytearray(path.read_bytes())
     (table,) = struct.unpack_from("<Q", data)
-    data[table + 4 : table + 8], data[table + 8 : table + 12] = data[table + 8 : table + 12], data[table + 4 : table + 8]
+    data[table + 4 : table + 8], data[table + 8 : table + 12] = (
+        data[table + 8 : table + 12],
+        data[table + 4 : table + 8],
+    )
     path.write_bytes(data)
 
 
-@mutation("11", "last three offsets removed and the file renamed: hidden transactions", "failed", "offsets-mismatch", official="accepts")
+@mutation(
+    "11",
+    "last three offsets removed and the file renamed: hidden transactions",
+    "failed",
+    "offsets-mismatch",
+    official="accepts",
+)
 def _hidden_entries(s: Spoilt) -> None:
     s.copy.open_chunk.unlink()
     path = s.copy.last_committed
@@ -179,7 +212,13 @@ def _hidden_entries(s: Spoilt) -> None:
     (path.parent / name).write_bytes(data)
 
 
-@mutation("12", "foreign bytes between the last transaction and the offset table", "failed", "chunk-trailing-bytes", official="accepts")
+@mutation(
+    "12",
+    "foreign bytes between the last transaction and the offset table",
+    "failed",
+    "chunk-trailing-bytes",
+    official="accepts",
+)
 def _foreign_bytes(s: Spoilt) -> None:
     path = s.copy.last_committed
     data = path.read_bytes()
@@ -219,18 +258,32 @@ def _append_unsigned(s: Spoilt, **changes: object) -> None:
     s.txid = f"{entry.view}.{entry.seqno}"
 
 
-@mutation("17", "a valid transaction after the last signature", "verified", "unsigned-tail", official="accepts")
+@mutation(
+    "17", "a valid transaction after the last signature", "verified", "unsigned-tail", official="accepts"
+)
 def _unsigned(s: Spoilt) -> None:
     _append_unsigned(s)
     s.txid = None
 
 
-@mutation("19", "public version differs from the IV in an unsigned transaction", "failed", "version-mismatch", official="accepts")
+@mutation(
+    "19",
+    "public version differs from the IV in an unsigned transaction",
+    "failed",
+    "version-mismatch",
+    official="accepts",
+)
 def _version(s: Spoilt) -> None:
     _append_unsigned(s, seqno=99)
 
 
-@mutation("19b", "a table appears twice in an unsigned transaction", "failed", "domain-malformed", official="accepts")
+@mutation(
+    "19b",
+    "a table appears twice in an unsigned transaction",
+    "failed",
+    "domain-malformed",
+    official="accepts",
+)
 def _repeated_table(s: Spoilt) -> None:
     forge = s.outsider()
     last = forge.seqno
@@ -253,8 +306,16 @@ def _long_value(s: Spoilt) -> None:
     s.copy.append([reassemble(entry, public=domain)])
 
 
-def _own_node(s: Spoilt, *, status: str = "Trusted", cose: bool = False, more: dict | None = None, view: int | None = None,
-              known: bool = True, retired: bool = False) -> None:
+def _own_node(
+    s: Spoilt,
+    *,
+    status: str = "Trusted",
+    cose: bool = False,
+    more: dict | None = None,
+    view: int | None = None,
+    known: bool = True,
+    retired: bool = False,
+) -> None:
     """The outsider writes his own node and signs with it."""
     forge = s.outsider()
     last = forge.seqno
@@ -275,16 +336,30 @@ def _own_node(s: Spoilt, *, status: str = "Trusted", cose: bool = False, more: d
     s.copy.append(entries_after(forge, last))
 
 
-@mutation("21", "an outsider adds a node of his own and signs with it", "failed", "node-certificate-issuer", official="accepts")
+@mutation(
+    "21",
+    "an outsider adds a node of his own and signs with it",
+    "failed",
+    "node-certificate-issuer",
+    official="accepts",
+)
 def _node(s: Spoilt) -> None:
     _own_node(s)
 
 
-@mutation("22", "as 21, with a new constitution by a proposal that nobody signed", "failed", "node-certificate-issuer", official="accepts")
+@mutation(
+    "22",
+    "as 21, with a new constitution by a proposal that nobody signed",
+    "failed",
+    "node-certificate-issuer",
+    official="accepts",
+)
 def _node_and_constitution(s: Spoilt) -> None:
     proposal = hashlib.sha256(b"proposal").hexdigest().encode()
     more = {
-        "public:ccf.gov.constitution": {SINGLETON: json_bytes("export function resolve () { return 'Accepted' }")},
+        "public:ccf.gov.constitution": {
+            SINGLETON: json_bytes("export function resolve () { return 'Accepted' }")
+        },
         "public:ccf.gov.proposals": {proposal: b'{"actions": [{"name": "set_constitution"}]}'},
         "public:ccf.gov.proposals_info": {
             proposal: json_bytes({"ballots": {}, "proposer_id": "0" * 64, "state": "Accepted"})
@@ -293,7 +368,13 @@ def _node_and_constitution(s: Spoilt) -> None:
     _own_node(s, more=more)
 
 
-@mutation("23", "as 21, with service.info rewritten to the outsider's certificate and signed by his key", "failed", "service-identity-changed", official="accepts")
+@mutation(
+    "23",
+    "as 21, with service.info rewritten to the outsider's certificate and signed by his key",
+    "failed",
+    "service-identity-changed",
+    official="accepts",
+)
 def _node_and_service(s: Spoilt) -> None:
     forge = new_service(s.scratch / "keys")
     del forge
@@ -324,7 +405,9 @@ def _unknown_signer(s: Spoilt) -> None:
     _own_node(s, known=False)
 
 
-@mutation("29", "the last signature without its COSE half", "verified", "cose-signature-missing", official="accepts")
+@mutation(
+    "29", "the last signature without its COSE half", "verified", "cose-signature-missing", official="accepts"
+)
 def _downgrade(s: Spoilt) -> None:
     entry = s.copy.last_signature.entry
     tables = {name: rows for name, rows in entry.tables.items() if name != COSE_SIGNATURES}
@@ -342,7 +425,13 @@ def _from_scratch(s: Spoilt, **signing: bool) -> DemoService:
     return forge
 
 
-@mutation("30", "a ledger of two transactions made from scratch", "failed", "identity-not-vouched", official="accepts")
+@mutation(
+    "30",
+    "a ledger of two transactions made from scratch",
+    "failed",
+    "identity-not-vouched",
+    official="accepts",
+)
 def _scratch(s: Spoilt) -> None:
     _from_scratch(s)
 
@@ -364,7 +453,9 @@ def _scratch_wrong_txid(s: Spoilt) -> None:
     s.copy.replace(2, reassemble(place.entry, public=encode_domain(place.entry, place.entry.tables)))
 
 
-@mutation("31", "two directories whose copies of a chunk differ", "failed", "conflicting-copies", official="accepts")
+@mutation(
+    "31", "two directories whose copies of a chunk differ", "failed", "conflicting-copies", official="accepts"
+)
 def _conflict(s: Spoilt) -> None:
     other = LedgerCopy(s.copy.directory, s.scratch / "other")
     path = other.last_committed
@@ -402,7 +493,13 @@ def _empty_file(s: Spoilt) -> None:
     (opened.parent / f"ledger_{last + 1}").touch()
 
 
-@mutation("35", "as 21, the node Retired and committed as such", "failed", "node-certificate-issuer", official="accepts")
+@mutation(
+    "35",
+    "as 21, the node Retired and committed as such",
+    "failed",
+    "node-certificate-issuer",
+    official="accepts",
+)
 def _retired(s: Spoilt) -> None:
     _own_node(s, status="Retired", retired=True)
 
@@ -410,11 +507,19 @@ def _retired(s: Spoilt) -> None:
 @mutation("37", "a snapshot entry in a chunk", "failed", "entry-type-invalid")
 def _snapshot_entry(s: Spoilt) -> None:
     forge = s.outsider()
-    domain = struct.pack("<BQQ", 1, forge.seqno + 1, 0) + struct.pack("<Q", 32) + bytes(32) + struct.pack("<Q", 0)
+    domain = (
+        struct.pack("<BQQ", 1, forge.seqno + 1, 0) + struct.pack("<Q", 32) + bytes(32) + struct.pack("<Q", 0)
+    )
     s.copy.append([slow.assemble_entry(forge.view, forge.seqno + 1, domain, b"", bytes(16))])
 
 
-@mutation("38", "an unsigned transaction of entry type 2, which is valid", "verified", "unsigned-tail", official="rejects")
+@mutation(
+    "38",
+    "an unsigned transaction of entry type 2, which is valid",
+    "verified",
+    "unsigned-tail",
+    official="rejects",
+)
 def _type_two(s: Spoilt) -> None:
     _append_unsigned(s, entry_type=2)
     s.txid = None
@@ -423,7 +528,9 @@ def _type_two(s: Spoilt) -> None:
 # ------------------------------------------------------------ reports of users (section 3), not numbered above
 
 
-@mutation("R4", "a cut file whose header still points at a table", "failed", "offsets-missing", official="accepts")
+@mutation(
+    "R4", "a cut file whose header still points at a table", "failed", "offsets-missing", official="accepts"
+)
 def _no_table(s: Spoilt) -> None:
     path = s.copy.last_committed
     data = path.read_bytes()
@@ -475,7 +582,9 @@ def _no_signature(s: Spoilt) -> None:
     s.copy.replace(entry.seqno, reassemble(entry, public=encode_domain(entry, tables)))
 
 
-@mutation("R12", "seqno inside the node's signature differs from the entry's", "failed", "signature-txid-mismatch")
+@mutation(
+    "R12", "seqno inside the node's signature differs from the entry's", "failed", "signature-txid-mismatch"
+)
 def _signature_seqno(s: Spoilt) -> None:
     entry = s.copy.last_signature.entry
     _replace_json(s, entry.seqno, SIGNATURES, lambda value: value.update(seqno=entry.seqno + 1))
@@ -503,7 +612,9 @@ def _empty_directory(s: Spoilt) -> None:
         path.unlink()
 
 
-@mutation("R18b", "a directory with .recovery files only", "undecided", "nothing-to-verify", official="accepts")
+@mutation(
+    "R18b", "a directory with .recovery files only", "undecided", "nothing-to-verify", official="accepts"
+)
 def _only_recovery(s: Spoilt) -> None:
     for path in s.copy.chunks:
         path.rename(f"{path}.recovery")
@@ -524,7 +635,13 @@ def _committed_prefix(s: Spoilt) -> None:
     s.copy.write(path.parent / f"ledger_{first}-{first + 1}.committed_prefix", entries[:2], complete=False)
 
 
-@mutation("R63", "a file with an unknown name beside the chunks", "verified", "file-name-unknown", official="crashes")
+@mutation(
+    "R63",
+    "a file with an unknown name beside the chunks",
+    "verified",
+    "file-name-unknown",
+    official="crashes",
+)
 def _unknown_name(s: Spoilt) -> None:
     path = s.copy.last_committed
     (path.parent / "invalidnameledger_1-14.committed").write_bytes(path.read_bytes())
