@@ -24,7 +24,7 @@ from support.mutation import (
     reassemble,
 )
 from support.services import entries_after, new_service, outsider
-from tallystick.demo.ledger import SINGLETON, json_bytes
+from tallystick.demo.ledger import SINGLETON_KEY, json_bytes
 from tallystick.demo.service import DemoService
 
 NODES_INFO = "public:ccf.gov.nodes.info"
@@ -97,9 +97,9 @@ def _signature_after(s: Spoilt, seqno: int) -> str:
 
 def _replace_json(s: Spoilt, seqno: int, table: str, change: Callable[[dict[str, object]], None]) -> None:
     entry = s.copy.place(seqno).entry
-    value = json.loads(entry.tables[table][SINGLETON] or b"")
+    value = json.loads(entry.tables[table][SINGLETON_KEY] or b"")
     change(value)
-    entry.tables[table][SINGLETON] = json_bytes(value)
+    entry.tables[table][SINGLETON_KEY] = json_bytes(value)
     s.copy.replace(seqno, reassemble(entry, public=encode_domain(entry, entry.tables)))
 
 
@@ -124,21 +124,17 @@ def _tag_bit(s: Spoilt) -> None:
     s.txid = _signature_after(s, place.entry.seqno)
 
 
-@mutation(
-    "03", "view in the IV of the last signature differs from its payload", "failed", "signature-txid-mismatch"
-)
+@mutation("03", "view in the IV of the last signature differs from its payload", "failed", "signature-txid-mismatch")
 def _iv_view(s: Spoilt) -> None:
     entry = s.copy.last_signature.entry
     s.copy.replace(entry.seqno, reassemble(entry, view=entry.view + 1))
     s.txid = f"{entry.view + 1}.{entry.seqno}"
 
 
-@mutation(
-    "04", "one bit of the compact tree in the last signature", "failed", "tree-mismatch", official="accepts"
-)
+@mutation("04", "one bit of the compact tree in the last signature", "failed", "tree-mismatch", official="accepts")
 def _tree_bit(s: Spoilt) -> None:
     place = s.copy.last_signature
-    value = place.entry.tables[TREE][SINGLETON] or b""
+    value = place.entry.tables[TREE][SINGLETON_KEY] or b""
     offset = place.entry.offset + place.entry.raw.index(value) + 16
     s.copy.flip(place.path, offset)
     s.txid = place.txid
@@ -258,9 +254,7 @@ def _append_unsigned(s: Spoilt, **changes: object) -> None:
     s.txid = f"{entry.view}.{entry.seqno}"
 
 
-@mutation(
-    "17", "a valid transaction after the last signature", "verified", "unsigned-tail", official="accepts"
-)
+@mutation("17", "a valid transaction after the last signature", "verified", "unsigned-tail", official="accepts")
 def _unsigned(s: Spoilt) -> None:
     _append_unsigned(s)
     s.txid = None
@@ -330,7 +324,7 @@ def _own_node(
         forge.append({**rows, **(more or {})})
         s.txid = f"{forge.view}.{forge.seqno}"
     forge.append({"public:records": {b"forged": b"by an outsider"}})
-    forge.sign(raw=True, cose=cose)
+    forge.sign(mode="dual" if cose else "raw")
     if not known:
         s.txid = f"{forge.view}.{forge.seqno}"
     s.copy.append(entries_after(forge, last))
@@ -357,9 +351,7 @@ def _node(s: Spoilt) -> None:
 def _node_and_constitution(s: Spoilt) -> None:
     proposal = hashlib.sha256(b"proposal").hexdigest().encode()
     more = {
-        "public:ccf.gov.constitution": {
-            SINGLETON: json_bytes("export function resolve () { return 'Accepted' }")
-        },
+        "public:ccf.gov.constitution": {SINGLETON_KEY: json_bytes("export function resolve () { return 'Accepted' }")},
         "public:ccf.gov.proposals": {proposal: b'{"actions": [{"name": "set_constitution"}]}'},
         "public:ccf.gov.proposals_info": {
             proposal: json_bytes({"ballots": {}, "proposer_id": "0" * 64, "state": "Accepted"})
@@ -381,7 +373,7 @@ def _node_and_service(s: Spoilt) -> None:
     taken = s.outsider()
     last = taken.seqno
     rows = taken.node_rows(taken.node)
-    rows[SERVICE_INFO] = {SINGLETON: taken.service_info("Open")}
+    rows[SERVICE_INFO] = {SINGLETON_KEY: taken.service_info("Open")}
     taken.append(rows)
     s.txid = f"{taken.view}.{taken.seqno}"
     taken.append({"public:records": {b"forged": b"by an outsider"}})
@@ -405,9 +397,7 @@ def _unknown_signer(s: Spoilt) -> None:
     _own_node(s, known=False)
 
 
-@mutation(
-    "29", "the last signature without its COSE half", "verified", "cose-signature-missing", official="accepts"
-)
+@mutation("29", "the last signature without its COSE half", "verified", "cose-signature-missing", official="accepts")
 def _downgrade(s: Spoilt) -> None:
     entry = s.copy.last_signature.entry
     tables = {name: rows for name, rows in entry.tables.items() if name != COSE_SIGNATURES}
@@ -415,11 +405,11 @@ def _downgrade(s: Spoilt) -> None:
     s.txid = f"{entry.view}.{entry.seqno}"
 
 
-def _from_scratch(s: Spoilt, **signing: bool) -> DemoService:
+def _from_scratch(s: Spoilt, **signing: str) -> DemoService:
     for path in s.copy.chunks:
         path.unlink()
     forge = new_service(s.copy.directory, members=1)
-    forge.append({**forge.node_rows(forge.node), SERVICE_INFO: {SINGLETON: forge.service_info("Opening")}})
+    forge.append({**forge.node_rows(forge.node), SERVICE_INFO: {SINGLETON_KEY: forge.service_info("Opening")}})
     forge.sign(**signing)
     forge.complete_chunk()
     return forge
@@ -438,24 +428,22 @@ def _scratch(s: Spoilt) -> None:
 
 @mutation("40", "as 30, COSE signature only", "failed", "identity-not-vouched", official="accepts")
 def _scratch_cose(s: Spoilt) -> None:
-    _from_scratch(s, raw=False)
+    _from_scratch(s, mode="cose")
 
 
 @mutation("41", "as 40, the COSE signature names another transaction", "failed", "signature-txid-mismatch")
 def _scratch_wrong_txid(s: Spoilt) -> None:
-    forge = _from_scratch(s, raw=False)
+    forge = _from_scratch(s, mode="cose")
     cose = forge.signed[-1].cose or b""
     import base64
 
     wrong = cose.replace(b"dtxidc2.2", b"dtxidc2.9")
     place = s.copy.place(2)
-    place.entry.tables[COSE_SIGNATURES][SINGLETON] = json_bytes(base64.b64encode(wrong).decode())
+    place.entry.tables[COSE_SIGNATURES][SINGLETON_KEY] = json_bytes(base64.b64encode(wrong).decode())
     s.copy.replace(2, reassemble(place.entry, public=encode_domain(place.entry, place.entry.tables)))
 
 
-@mutation(
-    "31", "two directories whose copies of a chunk differ", "failed", "conflicting-copies", official="accepts"
-)
+@mutation("31", "two directories whose copies of a chunk differ", "failed", "conflicting-copies", official="accepts")
 def _conflict(s: Spoilt) -> None:
     other = LedgerCopy(s.copy.directory, s.scratch / "other")
     path = other.last_committed
@@ -507,9 +495,7 @@ def _retired(s: Spoilt) -> None:
 @mutation("37", "a snapshot entry in a chunk", "failed", "entry-type-invalid")
 def _snapshot_entry(s: Spoilt) -> None:
     forge = s.outsider()
-    domain = (
-        struct.pack("<BQQ", 1, forge.seqno + 1, 0) + struct.pack("<Q", 32) + bytes(32) + struct.pack("<Q", 0)
-    )
+    domain = struct.pack("<BQQ", 1, forge.seqno + 1, 0) + struct.pack("<Q", 32) + bytes(32) + struct.pack("<Q", 0)
     s.copy.append([slow.assemble_entry(forge.view, forge.seqno + 1, domain, b"", bytes(16))])
 
 
@@ -528,9 +514,7 @@ def _type_two(s: Spoilt) -> None:
 # ------------------------------------------------------------ reports of users (section 3), not numbered above
 
 
-@mutation(
-    "R4", "a cut file whose header still points at a table", "failed", "offsets-missing", official="accepts"
-)
+@mutation("R4", "a cut file whose header still points at a table", "failed", "offsets-missing", official="accepts")
 def _no_table(s: Spoilt) -> None:
     path = s.copy.last_committed
     data = path.read_bytes()
@@ -582,9 +566,7 @@ def _no_signature(s: Spoilt) -> None:
     s.copy.replace(entry.seqno, reassemble(entry, public=encode_domain(entry, tables)))
 
 
-@mutation(
-    "R12", "seqno inside the node's signature differs from the entry's", "failed", "signature-txid-mismatch"
-)
+@mutation("R12", "seqno inside the node's signature differs from the entry's", "failed", "signature-txid-mismatch")
 def _signature_seqno(s: Spoilt) -> None:
     entry = s.copy.last_signature.entry
     _replace_json(s, entry.seqno, SIGNATURES, lambda value: value.update(seqno=entry.seqno + 1))
@@ -612,9 +594,7 @@ def _empty_directory(s: Spoilt) -> None:
         path.unlink()
 
 
-@mutation(
-    "R18b", "a directory with .recovery files only", "undecided", "nothing-to-verify", official="accepts"
-)
+@mutation("R18b", "a directory with .recovery files only", "undecided", "nothing-to-verify", official="accepts")
 def _only_recovery(s: Spoilt) -> None:
     for path in s.copy.chunks:
         path.rename(f"{path}.recovery")

@@ -329,8 +329,7 @@ def _of_signature(h: Holder) -> bytes:
 def _camel(value: object) -> object:
     if isinstance(value, dict):
         return {
-            "".join(w.capitalize() if i else w for i, w in enumerate(k.split("_"))): _camel(v)
-            for k, v in value.items()
+            "".join(w.capitalize() if i else w for i, w in enumerate(k.split("_"))): _camel(v) for k, v in value.items()
         }
     return value
 

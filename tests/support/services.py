@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 from support.mutation import LedgerCopy
@@ -13,7 +15,9 @@ from tallystick.demo.service import DemoService
 from tallystick.demo.styles import Style
 
 # One RSA key for all: encryption keys take long to make, and nothing under test depends on them.
-SOURCE = KeySource(reuse_rsa=True)
+SOURCE = KeySource(datetime(2026, 1, 1, tzinfo=timezone.utc), reuse_rsa=True)
+_START = 1_770_000_000
+
 STYLES = ("1.x", "2.x", "4.x", "6.x", "7.x")
 
 
@@ -39,12 +43,12 @@ class Base:
 
 def new_service(directory: Path, style: str | Style = "6.x", **options: object) -> DemoService:
     """A service that writes to ``directory``; nothing is written yet."""
-    return DemoService(directory, style, source=SOURCE, **options)
+    return DemoService(directory, style, SOURCE, count(_START).__next__, **options)
 
 
-def write_some(service: DemoService, count: int = 4) -> None:
+def write_some(service: DemoService, number: int = 4) -> None:
     """Application writes, public and private."""
-    for i in range(count):
+    for i in range(number):
         rows = {"public:records": {b"key %d" % i: b"public value %d" % service.seqno}}
         if i % 2:
             rows["records"] = {b"secret %d" % i: b"private value"}

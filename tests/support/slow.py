@@ -69,13 +69,7 @@ def assemble_entry(
     flags: int = 0,
     version: int = 1,
 ) -> bytes:
-    body = (
-        tag
-        + struct.pack("<QI", seqno, view)
-        + struct.pack("<Q", len(public_domain))
-        + public_domain
-        + ciphertext
-    )
+    body = tag + struct.pack("<QI", seqno, view) + struct.pack("<Q", len(public_domain)) + public_domain + ciphertext
     return bytes([version, flags]) + len(body).to_bytes(6, "little") + body
 
 
@@ -184,9 +178,7 @@ def first_seqno(path: Path) -> int:
 
 def chunk_paths(directory: Path) -> list[Path]:
     """The chunks of a directory in ledger order, `.recovery`, `.ignored` and downloads left out."""
-    paths = [
-        p for p in directory.glob("ledger_*") if not p.name.endswith((".recovery", ".ignored", "_prefix"))
-    ]
+    paths = [p for p in directory.glob("ledger_*") if not p.name.endswith((".recovery", ".ignored", "_prefix"))]
     return sorted((p for p in paths if p.stat().st_size), key=first_seqno)
 
 
@@ -261,6 +253,4 @@ class SlowTree:
                     row = [sha256(row[i] + row[i + 1]) for i in range(0, len(row), 2)]
                 flushed.append(row[0])
         kept = self.leaves[first_kept:]
-        return (
-            struct.pack(">QQ", size - first_kept, first_kept) + b"".join(kept) + b"".join(reversed(flushed))
-        )
+        return struct.pack(">QQ", size - first_kept, first_kept) + b"".join(kept) + b"".join(reversed(flushed))

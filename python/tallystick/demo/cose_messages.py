@@ -1,7 +1,7 @@
 """COSE messages that a demonstration service and its members sign.
 
-Headers and their order are CCF's: the signature of a root (detached payload), the endorsement of an earlier
-service identity, requests of members, and receipts.
+Headers and their order are CCF's: endorsements of an earlier service identity, requests of members, and
+receipts. Signatures of roots are the ledger writer's.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from tallystick._native import CborTag, cbor_encode
 from tallystick.demo.identities import SigningKey
 
-__all__ = ["attach_proofs", "inclusion_proof", "sign1", "sign_endorsement", "sign_request", "sign_root"]
+__all__ = ["attach_proofs", "inclusion_proof", "sign1", "sign_endorsement", "sign_request"]
 
 _SIGN1_TAG = 18
-_ALGORITHM, _KEY_ID, _CWT_CLAIMS, _VDS, _VDP = 1, 4, 15, 395, 396
-_ISSUER, _SUBJECT, _ISSUED_AT = 1, 2, 6
-# Verifiable data structure 2: the CCF ledger with SHA-256 (RFC 9942 registry).
-_VDS_CCF = 2
+_ALGORITHM, _KEY_ID, _CWT_CLAIMS, _VDP = 1, 4, 15, 396
+_ISSUED_AT = 6
 _INCLUSION_PROOFS = -1
 
 
@@ -32,30 +30,7 @@ def sign1(
     """A tagged COSE_Sign1 over ``payload``; ``detached`` leaves the payload out of the message."""
     header = cbor_encode(dict(protected))
     signature = key.sign_cose(cbor_encode(["Signature1", header, b"", payload]))
-    return cbor_encode(
-        CborTag(_SIGN1_TAG, [header, dict(unprotected or {}), None if detached else payload, signature])
-    )
-
-
-def sign_root(
-    key: SigningKey,
-    root: bytes,
-    txid: str,
-    *,
-    issued_at: int,
-    issuer: str,
-    subject: str,
-    kid: str | None = None,
-) -> bytes:
-    """The service's signature of ``root`` in the signature transaction ``txid``."""
-    protected: dict[int | str, object] = {
-        _ALGORITHM: key.cose_algorithm,
-        _KEY_ID: (kid if kid is not None else key.fingerprint).encode(),
-        _VDS: _VDS_CCF,
-        _CWT_CLAIMS: {_ISSUED_AT: issued_at, _ISSUER: issuer, _SUBJECT: subject},
-        "ccf.v1": {"txid": txid},
-    }
-    return sign1(key, protected, root, detached=True)
+    return cbor_encode(CborTag(_SIGN1_TAG, [header, dict(unprotected or {}), None if detached else payload, signature]))
 
 
 def sign_endorsement(

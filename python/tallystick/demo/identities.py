@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -55,11 +55,7 @@ class SigningKey:
 
     @property
     def spki_pem(self) -> str:
-        return (
-            self.private_key.public_key()
-            .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-            .decode()
-        )
+        return self.private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
     @property
     def fingerprint(self) -> str:
@@ -94,15 +90,15 @@ class KeySource:
     """Makes keys.
 
     Args:
+        now: the moment at which certificates start.
         reuse_rsa: hand out one RSA key again and again. RSA keys take long to make, and nothing that is
             verified depends on their being different; tests that need many services set this.
-        now: the moment that certificates start at; default: an hour ago, so that clocks may differ a little.
     """
 
-    def __init__(self, *, reuse_rsa: bool = False, now: datetime | None = None) -> None:
+    def __init__(self, now: datetime, *, reuse_rsa: bool = False) -> None:
         self._reuse_rsa = reuse_rsa
         self._rsa: rsa.RSAPrivateKey | None = None
-        self.now = now or datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=1)
+        self.now = now
 
     def rsa(self) -> rsa.RSAPrivateKey:
         if self._rsa is None or not self._reuse_rsa:
@@ -135,9 +131,7 @@ def _certificate(
     )
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
-    builder = builder.add_extension(
-        x509.SubjectKeyIdentifier.from_public_key(key.private_key.public_key()), False
-    )
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.private_key.public_key()), False)
     builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_public), False)
     return builder.sign(issuer_key.private_key, issuer_key.hash).public_bytes(Encoding.PEM).decode()
 
@@ -165,9 +159,7 @@ class ServiceIdentity:
         name: common name; CCF names every life of a service alike.
     """
 
-    def __init__(
-        self, source: KeySource, curve: str = "P-384", name: str = "Tallystick Demo Service"
-    ) -> None:
+    def __init__(self, source: KeySource, curve: str = "P-384", name: str = "Tallystick Demo Service") -> None:
         self.key = SigningKey(curve)
         self.name = name
         self.certificate = self.renewed_certificate(source.now)
@@ -250,9 +242,7 @@ class MemberIdentity:
     @classmethod
     def create(cls, source: KeySource, name: str, curve: str = "P-384") -> MemberIdentity:
         key = SigningKey(curve)
-        extensions: list[tuple[x509.ExtensionType, bool]] = [
-            (x509.BasicConstraints(ca=True, path_length=None), True)
-        ]
+        extensions: list[tuple[x509.ExtensionType, bool]] = [(x509.BasicConstraints(ca=True, path_length=None), True)]
         certificate = _certificate(name, key, name, key, source.now, extensions)
         der = x509.load_pem_x509_certificate(certificate.encode()).public_bytes(Encoding.DER)
         return cls(key, source.rsa(), certificate, hashlib.sha256(der).hexdigest())

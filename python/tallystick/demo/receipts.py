@@ -8,7 +8,7 @@ import hashlib
 from tallystick._native import CoseSign1
 from tallystick.demo.cose_messages import attach_proofs, inclusion_proof
 from tallystick.demo.identities import KeySource
-from tallystick.demo.ledger import LedgerForge, Signed, json_bytes
+from tallystick.demo.ledger import NO_CLAIMS, LedgerForge, Signed, json_bytes
 
 __all__ = ["cose_receipt", "json_receipt", "signature_receipt"]
 
@@ -51,13 +51,13 @@ def json_receipt(
     }
     if ledger.style.certificate_in_signature:
         receipt["cert"] = signed.node.certificate
-    if written.evidence:
+    if written.commit_evidence:
         components = {
-            "commit_evidence": written.evidence,
+            "commit_evidence": written.commit_evidence,
             "write_set_digest": hashlib.sha256(written.entry).hexdigest(),
         }
         if with_claims and ledger.style.has_claims:
-            components["claims_digest"] = written.claims.hex()
+            components["claims_digest"] = (written.claims_digest or NO_CLAIMS).hex()
         receipt["leaf_components"] = components
     else:
         receipt["leaf"] = written.leaf.hex()
@@ -99,6 +99,11 @@ def cose_receipt(ledger: LedgerForge, *seqnos: int) -> bytes:
         written = ledger.written[seqno]
         path = ledger.history.path(seqno, signed.txid.seqno)
         proofs.append(
-            inclusion_proof(hashlib.sha256(written.entry).digest(), written.evidence, written.claims, path)
+            inclusion_proof(
+                hashlib.sha256(written.entry).digest(),
+                written.commit_evidence or "",
+                written.claims_digest or NO_CLAIMS,
+                path,
+            )
         )
     return attach_proofs(message.protected, message.signature, proofs)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,11 +78,11 @@ def _pay(service: DemoService, invoice: int, text: bytes) -> int:
     return service.append(rows, claims=claims).txid.seqno
 
 
-def write_demo(directory: Path, *, source: KeySource | None = None) -> DemoFiles:
+def write_demo(directory: Path, source: KeySource, clock: Callable[[], int]) -> DemoFiles:
     """Writes ledger, snapshot, receipts and service certificates."""
     receipts = directory / "receipts"
     receipts.mkdir(parents=True)
-    service = DemoService(directory / "ledger", "6.x", source=source)
+    service = DemoService(directory / "ledger", "6.x", source, clock)
     service.genesis()
     service.open()
     older = directory / "service-cert-before-recovery.pem"
@@ -107,9 +108,7 @@ def write_demo(directory: Path, *, source: KeySource | None = None) -> DemoFiles
     second_life = [
         _write(receipts / f"{view}.{late[0]}.json", json_receipt(service, late[0])),
         _write(receipts / f"{view}.{late[0]}.cose", cose_receipt(service, late[0])),
-        _write(
-            receipts / f"2.{early[2]}-endorsed.json", json_receipt(service, early[2], endorsed_by=service.source)
-        ),
+        _write(receipts / f"2.{early[2]}-endorsed.json", json_receipt(service, early[2], endorsed_by=service.source)),
     ]
     last_receipt = _write(receipts / f"{view}.{last}.json", json_receipt(service, last))
     return DemoFiles(
@@ -133,12 +132,12 @@ def _write(path: Path, data: bytes) -> Path:
 # ---------------------------------------------------------------- cheating
 
 
-def tamper(files: DemoFiles, *, source: KeySource | None = None) -> list[Tampering]:
+def tamper(files: DemoFiles, source: KeySource, clock: Callable[[], int]) -> list[Tampering]:
     """Cheats in three ways, each on a copy of the ledger."""
     target = files.directory / "tampered"
     return [
         _flip_byte(files, target / "flipped-byte"),
-        _outsider_recovery(files, target / "outsider-recovery", source),
+        _outsider_recovery(files, target / "outsider-recovery", source, clock),
         _truncate(files, target / "truncated"),
     ]
 
@@ -160,9 +159,9 @@ def _flip_byte(files: DemoFiles, target: Path) -> Tampering:
     return Tampering("one byte of a signed value changed", target, ("root-mismatch",))
 
 
-def _outsider_recovery(files: DemoFiles, target: Path, source: KeySource | None) -> Tampering:
+def _outsider_recovery(files: DemoFiles, target: Path, source: KeySource, clock: Callable[[], int]) -> Tampering:
     shutil.copytree(files.ledger, target)
-    outsider = DemoService(target, "6.x", source=source)
+    outsider = DemoService(target, "6.x", source, clock)
     outsider.take_over(_chunks(target))
     outsider.recover(vouched=False)
     _pay(outsider, 9999, b"invoice 9999: paid")

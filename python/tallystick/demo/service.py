@@ -27,9 +27,10 @@ from tallystick.demo.identities import (
     ServiceIdentity,
     certificate_spki,
 )
-from tallystick.demo.ledger import NEW_CHUNK, SINGLETON, LedgerForge, Rows, Signed, Written, json_bytes
+from tallystick.demo.ledger import NEW_CHUNK, SINGLETON_KEY, LedgerForge, Rows, Signed, json_bytes
 from tallystick.demo.shares import encrypt_to, new_secret, seal, wrap_secret
 from tallystick.demo.styles import STYLES, Style
+from tallystick.ledger.writer import WrittenTransaction
 from tallystick.types import TxId
 
 __all__ = ["BALLOT", "DemoService", "demo_constitution"]
@@ -73,36 +74,33 @@ class DemoService(LedgerForge):
     Args:
         directory: ledger directory.
         style: name of a style in :data:`tallystick.demo.styles.STYLES`, or one of your own.
+        source: where keys come from.
+        clock: gives Unix seconds, for requests, endorsements and signatures.
         curve: of the service's and nodes' keys: ``P-256``, ``P-384`` or ``P-521``.
         members: how many members the consortium has.
         threshold: how many recovery shares a recovery takes.
-        source: where keys come from.
-        clock: gives Unix seconds.
-        keep: remember transactions for receipts; off for large ledgers.
     """
 
     def __init__(
         self,
         directory: Path,
-        style: str | Style = "6.x",
+        style: str | Style,
+        source: KeySource,
+        clock: Callable[[], int],
         *,
         curve: str = "P-384",
         members: int = 3,
         threshold: int = 2,
-        source: KeySource | None = None,
-        clock: Callable[[], int] | None = None,
-        keep: bool = True,
     ) -> None:
-        super().__init__(
-            directory, STYLES[style] if isinstance(style, str) else style, clock=clock, keep=keep
-        )
-        self.source = source or KeySource()
+        self.source = source
         self.curve = curve
         self.threshold = threshold
         self.members = [MemberIdentity.create(self.source, f"member{i}") for i in range(members)]
-        self.service = ServiceIdentity(self.source, curve)
-        self.node = self.new_node()
+        service = ServiceIdentity(self.source, curve)
         self.secret = new_secret()
+        node = NodeIdentity(self.source, service, curve)
+        style = STYLES[style] if isinstance(style, str) else style
+        super().__init__(directory, style, service, node, self.secret, clock)
         self.secret_start = 1
         self.secret_stored = 0
         self.older_secrets: list[tuple[int, bytes]] = []
@@ -185,16 +183,14 @@ class DemoService(LedgerForge):
         """Transaction 2.1, its signature 2.2, and the chunk that holds just these."""
         certificates: Rows = {m.id.encode(): m.certificate.encode() for m in self.members}
         tables: Changes = {
-            _GOV + "constitution": {SINGLETON: json_bytes(demo_constitution())},
+            _GOV + "constitution": {SINGLETON_KEY: json_bytes(demo_constitution())},
             _ACKS: {m.id.encode(): json_bytes({"state_digest": ""}) for m in self.members},
             _GOV + "members.certs": dict(certificates),
-            _GOV + "members.encryption_public_keys": {
-                m.id.encode(): m.encryption_pem.encode() for m in self.members
-            },
+            _GOV + "members.encryption_public_keys": {m.id.encode(): m.encryption_pem.encode() for m in self.members},
             _MEMBERS_INFO: {m.id.encode(): json_bytes({"status": "Accepted"}) for m in self.members},
             _GOV + "nodes.virtual.measurements": {_MEASUREMENT.encode(): json_bytes("AllowedToJoin")},
             _GOV + "service.config": {
-                SINGLETON: json_bytes(
+                SINGLETON_KEY: json_bytes(
                     {
                         "maximum_node_certificate_validity_days": 365,
                         "maximum_service_certificate_validity_days": 365,
@@ -202,12 +198,12 @@ class DemoService(LedgerForge):
                     }
                 )
             },
-            _SERVICE_INFO: {SINGLETON: self.service_info("Opening")},
+            _SERVICE_INFO: {SINGLETON_KEY: self.service_info("Opening")},
         }
         self.append({**tables, **self.node_rows(self.node)}, claims=claims)
         return self.sign(close_chunk=True)
 
-    def acknowledge(self, member: MemberIdentity) -> Written:
+    def acknowledge(self, member: MemberIdentity) -> WrittenTransaction:
         """A member updates its state digest, signs it and becomes Active."""
         digest = self.last_signed_root.hex()
         key = member.id.encode()
@@ -218,9 +214,7 @@ class DemoService(LedgerForge):
         if self.style.http_requests:
             ack["signed_req"] = self._http_request(member, "/gov/ack", body)
         else:
-            ack["cose_sign1_req"] = _b64(
-                sign_request(member.key, member.id, "ack", body, created_at=self.clock())
-            )
+            ack["cose_sign1_req"] = _b64(sign_request(member.key, member.id, "ack", body, created_at=self.clock()))
         tables: Changes = {
             _ACKS: {key: json_bytes(ack)},
             _MEMBERS_INFO: {key: json_bytes({"status": "Active"})},
@@ -240,14 +234,12 @@ class DemoService(LedgerForge):
 
     def _opening_writes(self) -> Changes:
         tables: Changes = {
-            _SERVICE_INFO: {SINGLETON: self.service_info("Open")},
-            _HISTORICAL: {SINGLETON: json_bytes({"next_version": 1})},
-            _SHARES: {SINGLETON: self._new_shares()},
+            _SERVICE_INFO: {SINGLETON_KEY: self.service_info("Open")},
+            _HISTORICAL: {SINGLETON_KEY: json_bytes({"next_version": 1})},
+            _SHARES: {SINGLETON_KEY: self._new_shares()},
         }
         if self.style.endorsements:
-            tables[_ENDORSEMENT] = {
-                SINGLETON: self._endorsement(self.service.key.spki, str(self.boot), None, None)
-            }
+            tables[_ENDORSEMENT] = {SINGLETON_KEY: self._endorsement(self.service.key.spki, str(self.boot), None, None)}
         self.secret_stored = self.seqno + 1
         return tables
 
@@ -255,9 +247,7 @@ class DemoService(LedgerForge):
         value, self.shares = wrap_secret(self.secret, self.members, self.threshold)
         return json_bytes(value)
 
-    def _endorsement(
-        self, endorsed_spki: bytes, begin: str, end: str | None, last_root: bytes | None
-    ) -> bytes:
+    def _endorsement(self, endorsed_spki: bytes, begin: str, end: str | None, last_root: bytes | None) -> bytes:
         message = sign_endorsement(
             self.service.key,
             endorsed_spki,
@@ -305,9 +295,7 @@ class DemoService(LedgerForge):
             hasher = Hash(hashes.SHA384())
             hasher.update(base64.b64decode(str(request["req"])))
             return {_GOV + "history": {key: json_bytes(request)}}, hasher.finalize()
-        message = sign_request(
-            member.key, member.id, kind, body, created_at=self.clock(), proposal_id=proposal_id
-        )
+        message = sign_request(member.key, member.id, kind, body, created_at=self.clock(), proposal_id=proposal_id)
         digest = hashlib.sha256(CoseSign1.parse(message).signature).digest()
         return {_GOV + "cose_history": {key: json_bytes(_b64(message))}}, digest
 
@@ -315,7 +303,7 @@ class DemoService(LedgerForge):
         """A member's proposal; returns its ID."""
         payload = json.dumps({"actions": list(actions)}).encode()
         tables, digest = self._request(member, "proposal", "/gov/proposals", payload, None)
-        proposal_id = hashlib.sha256(self.tree.root() + digest).hexdigest()
+        proposal_id = hashlib.sha256(self.writer.tree.root() + digest).hexdigest()
         if not self.style.http_requests:
             recent = f"{self.clock():010d}:{digest.hex()}".encode()
             tables[_GOV + "cose_recent_proposals"] = {recent: json_bytes(proposal_id)}
@@ -327,7 +315,7 @@ class DemoService(LedgerForge):
 
     def vote(
         self, member: MemberIdentity, proposal_id: str, apply: Callable[[], Changes] | None = None
-    ) -> Written:
+    ) -> WrittenTransaction:
         """A ballot in favour; ``apply`` gives the writes of the proposal if this ballot decides it."""
         key = proposal_id.encode()
         info = json.loads(self.value(_PROPOSALS_INFO, key) or b"{}")
@@ -372,7 +360,7 @@ class DemoService(LedgerForge):
 
     # ------------------------------------------------------------ nodes and views
 
-    def add_node(self, node: NodeIdentity, status: str = "Trusted") -> Written:
+    def add_node(self, node: NodeIdentity, status: str = "Trusted") -> WrittenTransaction:
         """A node joins; only while the service is not open is it trusted at once."""
         return self.append(self.node_rows(node, status))
 
@@ -423,23 +411,24 @@ class DemoService(LedgerForge):
         self.node = self.new_node()
         self.older_secrets.append((self.secret_start, self.secret))
         self.secret, self.secret_start = new_secret(), self.seqno + 1
+        self.writer.use_ledger_secret(self.secret)
         self.view += RECOVERY_VIEW_STEP
         self.boot = TxId(self.view, self.seqno + 1)
         self.recoveries += 1
         tables = self.node_rows(self.node)
         for key, (_, value) in old_nodes.items():
             tables[_NODES_INFO][key] = json_bytes({**json.loads(value), "status": "Retired"})
-        tables[_SERVICE_INFO] = {SINGLETON: self.service_info("Recovering")}
-        tables[_GOV + "service.previous_service_identity"] = {SINGLETON: json_bytes(previous)}
+        tables[_SERVICE_INFO] = {SINGLETON_KEY: self.service_info("Recovering")}
+        tables[_GOV + "service.previous_service_identity"] = {SINGLETON_KEY: json_bytes(previous)}
         if self.style.endorsements:
             root = json_bytes(self.last_signed_root.hex())
-            tables[_LAST_ROOT] = {SINGLETON: root}
+            tables[_LAST_ROOT] = {SINGLETON_KEY: root}
         self._retired = list(old_nodes)
         self.append({**tables, **more}, flags=NEW_CHUNK)
 
     def _retire_completely(self) -> None:
         if not self.style.has_claims:
-            # Written since 2.0.5.
+            # WrittenTransaction since 2.0.5.
             return
         rows = self.state[_NODES_INFO].rows
         done: dict[bytes, bytes | None] = {
@@ -449,9 +438,9 @@ class DemoService(LedgerForge):
 
     def _approve(self, previous: str) -> None:
         def waiting() -> Changes:
-            tables: Changes = {_SERVICE_INFO: {SINGLETON: self.service_info("WaitingForRecoveryShares")}}
+            tables: Changes = {_SERVICE_INFO: {SINGLETON_KEY: self.service_info("WaitingForRecoveryShares")}}
             if self.style.boot_seqno_in_info:
-                tables[_INTERNAL + "last_recovery_type"] = {SINGLETON: json_bytes("RECOVERY_SHARES")}
+                tables[_INTERNAL + "last_recovery_type"] = {SINGLETON_KEY: json_bytes("RECOVERY_SHARES")}
             return tables
 
         for member in self.members:
@@ -474,9 +463,7 @@ class DemoService(LedgerForge):
                     {"encrypted_secret": _b64(encrypt_to(self.node.encryption_key, secret)), "version": start}
                     for start, secret in self.older_secrets
                 ]
-                tables[_INTERNAL + "encrypted_ledger_secrets"] = {
-                    SINGLETON: json_bytes({self.node.id: known})
-                }
+                tables[_INTERNAL + "encrypted_ledger_secrets"] = {SINGLETON_KEY: json_bytes({self.node.id: known})}
             self.append(tables)
         self.sign()
 
@@ -487,17 +474,15 @@ class DemoService(LedgerForge):
             link["previous_secret_stored_version"] = self.secret_stored
         history = {"next_version": self.secret_start, "previous_ledger_secret": link}
         tables: Changes = {
-            _SERVICE_INFO: {SINGLETON: self.service_info("Open")},
+            _SERVICE_INFO: {SINGLETON_KEY: self.service_info("Open")},
             _SUBMITTED: {member.id.encode(): None for member in self.members[: self.threshold]},
-            _HISTORICAL: {SINGLETON: json_bytes(history)},
-            _SHARES: {SINGLETON: self._new_shares()},
+            _HISTORICAL: {SINGLETON_KEY: json_bytes(history)},
+            _SHARES: {SINGLETON_KEY: self._new_shares()},
         }
         if self.style.endorsements:
             begin, end = self._previous_epoch
             root = bytes.fromhex(json.loads(self.value(_LAST_ROOT) or b'""'))
-            tables[_ENDORSEMENT] = {
-                SINGLETON: self._endorsement(certificate_spki(previous), begin, end, root)
-            }
+            tables[_ENDORSEMENT] = {SINGLETON_KEY: self._endorsement(certificate_spki(previous), begin, end, root)}
         self.secret_stored = self.seqno + 1
         self.append(tables)
         return self.sign(close_chunk=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tallystick._native import encode_snapshot
-from tallystick.demo.ledger import SINGLETON, LedgerForge, TableState, json_bytes
+from tallystick.demo.ledger import NO_CLAIMS, SINGLETON_KEY, LedgerForge, TableState, json_bytes
 from tallystick.demo.receipts import cose_receipt, json_receipt
+from tallystick.demo.service import DemoService
 from tallystick.types import TxId
 
 __all__ = ["PendingSnapshot", "take_snapshot"]
@@ -34,17 +35,13 @@ class PendingSnapshot:
         return path
 
 
-def _tables(
-    state: dict[str, TableState], *, public: bool
-) -> dict[str, tuple[int, dict[bytes, tuple[int, bytes]]]]:
+def _tables(state: dict[str, TableState], *, public: bool) -> dict[str, tuple[int, dict[bytes, tuple[int, bytes]]]]:
     return {
-        name: (table.version, dict(table.rows))
-        for name, table in state.items()
-        if name.startswith("public:") == public
+        name: (table.version, dict(table.rows)) for name, table in state.items() if name.startswith("public:") == public
     }
 
 
-def take_snapshot(ledger: LedgerForge) -> PendingSnapshot:
+def take_snapshot(ledger: DemoService) -> PendingSnapshot:
     """Serialises the state after the last transaction and writes the evidence of it."""
     seqno = ledger.seqno
     starts = ledger.view_starts
@@ -59,7 +56,7 @@ def take_snapshot(ledger: LedgerForge) -> PendingSnapshot:
         ledger.secret,
     )
     digest = hashlib.sha256(entry).digest()
-    claims = digest if ledger.style.has_claims else bytes(32)
+    claims = digest if ledger.style.has_claims else NO_CLAIMS
     evidence = {"hash": digest.hex(), "version": seqno}
-    written = ledger.append({_EVIDENCE: {SINGLETON: json_bytes(evidence)}}, claims=claims)
+    written = ledger.append({_EVIDENCE: {SINGLETON_KEY: json_bytes(evidence)}}, claims=claims)
     return PendingSnapshot(ledger, seqno, written.txid, entry)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tallystick.ledger.writer import SignatureMode
+
 __all__ = ["STYLES", "Style"]
 
 
@@ -14,8 +16,7 @@ class Style:
     Attributes:
         name: label of the CCF versions that write so.
         entry_type: 0 write set; 3 + commit evidence; 4 + claims and commit evidence.
-        raw_signature: signature transactions hold a signature by the node.
-        cose_signature: signature transactions hold a COSE signature by the service.
+        mode: which signatures a signature transaction holds.
         certificate_in_signature: the node's signature carries the node's certificate.
         certificate_in_info: node certificates stand in ``nodes.info``, not in a table of their own (1.x).
         http_requests: members sign HTTP requests (removed in 4.0), not COSE messages.
@@ -26,8 +27,7 @@ class Style:
 
     name: str
     entry_type: int = 4
-    raw_signature: bool = True
-    cose_signature: bool = False
+    mode: SignatureMode = SignatureMode.RAW
     certificate_in_signature: bool = True
     certificate_in_info: bool = False
     http_requests: bool = False
@@ -36,12 +36,8 @@ class Style:
     cose_snapshots: bool = False
 
     @property
-    def has_evidence(self) -> bool:
-        """Whether entries hold a commit evidence digest."""
-        return self.entry_type in (3, 4)
-
-    @property
     def has_claims(self) -> bool:
+        """Whether entries hold a claims digest."""
         return self.entry_type == 4
 
 
@@ -53,9 +49,9 @@ STYLES = {
         ),
         Style("2.x", entry_type=3, http_requests=True),
         Style("4.x"),
-        Style("6.x", cose_signature=True, endorsements=True),
+        Style("6.x", mode=SignatureMode.DUAL, endorsements=True),
         Style(
-            "7.x", raw_signature=False, cose_signature=True, endorsements=True, boot_seqno_in_info=True,
+            "7.x", mode=SignatureMode.COSE, endorsements=True, boot_seqno_in_info=True,
             cose_snapshots=True,
         ),
     )
