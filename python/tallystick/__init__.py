@@ -10,15 +10,30 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tallystick.ledger.chunk import Chunk as Chunk
+    from tallystick.ledger.ledger import Ledger as Ledger
+    from tallystick.ledger.transaction import Transaction as Transaction
+    from tallystick.merkle.tree import MerkleTree as MerkleTree
     from tallystick.types import TxId as TxId
 
 __version__: str
 
 _HOMES = {
+    "Chunk": "tallystick.ledger.chunk",
+    "Ledger": "tallystick.ledger.ledger",
+    "MerkleTree": "tallystick.merkle.tree",
+    "Transaction": "tallystick.ledger.transaction",
     "TxId": "tallystick.types",
 }
 
-__all__ = ["TxId", "__version__"]
+__all__ = [
+    "Chunk",
+    "Ledger",
+    "MerkleTree",
+    "Transaction",
+    "TxId",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> object:

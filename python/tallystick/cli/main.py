@@ -12,6 +12,7 @@ import click
 
 from tallystick.cli.exit_status import ExitStatus
 from tallystick.errors import FormatError, LimitExceededError, TallystickError, UsageError, VerificationError
+from tallystick.printable import printable
 
 __all__ = ["cli", "main", "run"]
 
@@ -105,13 +106,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _quiet_broken_pipe()
     except TallystickError as error:
-        print(f"tallystick: error: {error} [{error.code}]", file=sys.stderr)
+        # Messages quote names from files, which strangers chose.
+        print(printable(f"tallystick: error: {error} [{error.code}]"), file=sys.stderr)
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            print(printable(f"hint: {error.hint}"), file=sys.stderr)
         return int(_exit_status(error))
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        print(f"tallystick: error: {name}{error.strerror or error}", file=sys.stderr)
+        print(printable(f"tallystick: error: {name}{error.strerror or error}"), file=sys.stderr)
         return int(ExitStatus.UNDECIDED)
     return int(result) if isinstance(result, int) else int(ExitStatus.OK)
 

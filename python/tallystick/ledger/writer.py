@@ -21,7 +21,6 @@ import base64
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -273,7 +272,7 @@ class LedgerWriter:
         entry_type: 0, 2, 3 or 4 (all current versions write 4).
         chunk_bytes: :meth:`sign` completes the chunk once it holds this many bytes.
         committed: whether completed chunks are named ``.committed``.
-        clock: Unix seconds, for COSE signatures.
+        clock: gives Unix seconds; needed for modes dual and cose.
         sign_every: sign after this many transactions by itself; None: only when told.
 
     Raises:
@@ -310,7 +309,7 @@ class LedgerWriter:
         self.committed = committed
         self.sign_every = sign_every
         self.last_signature: TxId | None = None
-        self._clock = clock or (lambda: int(time.time()))
+        self._clock = clock
         self._tree = tree if tree is not None else _native.MerkleTree()
         self._unsigned = 0
         self._chunk: _native.ChunkWriter | None = None
@@ -473,8 +472,8 @@ class LedgerWriter:
             )
             tables[SIGNATURES] = {SINGLETON_KEY: value}
         if mode is not SignatureMode.RAW:
-            if self.service is None:
-                raise ValueError(f"signature mode {mode.value} needs the service's signer")
+            if self.service is None or self._clock is None:
+                raise ValueError(f"signature mode {mode.value} needs the service's signer and a clock")
             message = cose_root_signature(self.service, root, txid, self._clock())
             tables[COSE_SIGNATURES] = {SINGLETON_KEY: json_bytes(base64.b64encode(message).decode())}
         closes = close_chunk or self.chunk_size >= self.chunk_bytes
