@@ -26,6 +26,7 @@ def json_receipt(
     *,
     with_claims: bool = True,
     endorsed_by: KeySource | None = None,
+    signed: Signed | None = None,
 ) -> bytes:
     """The JSON write receipt of a transaction, from the first signature after it.
 
@@ -33,11 +34,12 @@ def json_receipt(
         with_claims: give the claims digest; applications that hand out the claims themselves leave it out.
         endorsed_by: the service has recovered since: add the certificate by which its present key
             endorses the key of that time (the source says from when).
+        signed: the first signature after the transaction, where the caller knows it already.
 
     Raises:
         LookupError: no signature covers the transaction yet, or the signature is COSE only.
     """
-    signed = _first_signature_after(ledger, seqno)
+    signed = signed or _first_signature_after(ledger, seqno)
     if signed.raw is None:
         raise LookupError(f"signature {signed.txid} has no node signature, which a JSON receipt is made of")
     written = ledger.written[seqno]

@@ -1,0 +1,267 @@
+"""Speed and memory, side by side with the official package on the same bytes: ``make bench``.
+
+Each scenario prints what was measured, the ratio, and whether its bar is met. Without the official package
+(TALLYSTICK_PEER_PYTHON, or ``make peer``) only our side is measured.
+
+Usage: python benches/compare.py [--directory DIR] [--only NAME]… [--times N] [--smaller N] [--markdown FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledgers import Workload, cache_directory, make_ledger, make_receipts
+from measure import Run, machine_limits, median_seconds, run
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TALLYSTICK = Path(sys.executable).with_name("tallystick")
+PEER_PROGRAM = REPOSITORY / "tests" / "support" / "peer_program.py"
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table."""
+
+    scenario: str
+    ours: str
+    official: str
+    result: str
+    bar: str
+    met: bool | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How to measure.
+
+    Attributes:
+        smaller: workloads are divided by this; bars are only meant for 1.
+    """
+
+    directory: Path
+    times: int
+    smaller: int
+    peer: Path | None
+
+
+def _peer_python() -> Path | None:
+    named = os.environ.get("TALLYSTICK_PEER_PYTHON")
+    python = Path(named) if named else REPOSITORY / ".venv-peer" / "bin" / "python"
+    return python if python.is_file() else None
+
+
+def _ask(setting: Setting, *arguments: str | Path) -> tuple[float, dict[str, object]]:
+    """Wall-clock seconds of the official tool's process, and its answer."""
+    assert setting.peer is not None
+    done = run([setting.peer, PEER_PROGRAM, *arguments])
+    if done.exit_code != 0:
+        raise RuntimeError(f"the official package failed on {arguments}")
+    return done.seconds, json.loads(done.stdout)
+
+
+def _verify(ledger: Path, certificate: Path, times: int) -> tuple[float, Run, dict[str, object]]:
+    command = [TALLYSTICK, "verify", ledger, "--service-cert", certificate, "--format", "json"]
+    seconds, last = median_seconds(command, times)
+    report = json.loads(last.stdout)
+    if report["verdict"] != "verified":
+        raise RuntimeError(f"{ledger} did not verify: {report['findings'][:3]}")
+    return seconds, last, report
+
+
+def _side_by_side(setting: Setting, workload: Workload, bar: float, label: str) -> list[Row]:
+    ledger, certificate = make_ledger(workload, setting.directory)
+    seconds, _, report = _verify(ledger, certificate, setting.times)
+    counts = report["counts"]
+    assert isinstance(counts, dict)
+    transactions, signatures = int(counts["transactions"]), int(counts["signatures"])
+    size = sum(path.stat().st_size for path in ledger.iterdir())
+    ours = f"{seconds:.2f} s, {transactions / seconds:,.0f} tx/s, {size / seconds / MEGABYTE:,.0f} MB/s"
+    rows = []
+    if setting.peer is None:
+        rows.append(Row(label, ours, "not installed", "-", f"≥ {bar:g}×", None))
+    else:
+        theirs, answer = _ask(setting, "verify", ledger)
+        if (answer["verdict"], answer["transactions"], answer["signatures"]) != ("verified", transactions, signatures):
+            raise RuntimeError(f"the tools disagree: {answer}")
+        ratio = theirs / seconds
+        rows.append(
+            Row(
+                label,
+                ours,
+                f"{theirs:.1f} s, {transactions / theirs:,.0f} tx/s",
+                f"{ratio:.1f}×",
+                f"≥ {bar:g}×",
+                ratio >= bar,
+            )
+        )
+    hashes, verifications = machine_limits(size // transactions)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    checks = signatures * (2 if workload.style == "6.x" else 1)
+    # An entry is hashed once, a leaf takes one more hash of two blocks and an inner node another: both about 128 bytes.
+    small, _ = machine_limits(100)
+    least = (transactions / hashes + 2 * transactions / small + checks / verifications) / cores
+    share = least / seconds
+    rows.append(
+        Row(
+            f"{label}: share of the machine's limit",
+            f"{seconds:.2f} s",
+            f"limit {least:.2f} s on {cores} cores",
+            f"{share:.0%}",
+            "≥ 70 %",
+            share >= 0.7,
+        )
+    )
+    return rows
+
+
+def large(setting: Setting) -> list[Row]:
+    """A million transactions, a signature every 5,000."""
+    workload = Workload("large", 1_000_000 // setting.smaller, 5_000, 100)
+    return _side_by_side(setting, workload, 40, "1,000,000 transactions, a signature every 5,000")
+
+
+def signatures(setting: Setting) -> list[Row]:
+    """A signature every three transactions, by node and service."""
+    workload = Workload("signatures", 30_000 // setting.smaller, 3, 100)
+    return _side_by_side(setting, workload, 6, "30,000 transactions, raw and COSE signature every 3")
+
+
+def memory(setting: Setting) -> list[Row]:
+    """Peak memory on 2 GB, and that it does not grow with the length."""
+    rows, peaks = [], []
+    for label, transactions in (("0.5 GB", 500_000), ("2 GB", 2_000_000)):
+        workload = Workload("memory", transactions // setting.smaller, 1_000, 800)
+        ledger, certificate = make_ledger(workload, setting.directory)
+        seconds, last, _ = _verify(ledger, certificate, 1)
+        size = sum(path.stat().st_size for path in ledger.iterdir())
+        peaks.append(last.peak_bytes)
+        peak = last.peak_bytes / MEGABYTE
+        rows.append(
+            Row(
+                f"peak memory, {label}",
+                f"{peak:.0f} MB, {size / seconds / MEGABYTE:,.0f} MB/s",
+                "-",
+                f"{peak:.0f} MB",
+                "< 300 MB",
+                peak < 300,
+            )
+        )
+    growth = peaks[1] / peaks[0]
+    rows.append(Row("peak memory, 2 GB over 0.5 GB", "-", "-", f"{growth:.2f}×", "≤ 1.1×", growth <= 1.1))
+    return rows
+
+
+def receipts(setting: Setting) -> list[Row]:
+    """Ten thousand JSON receipts."""
+    number = 10_000 // setting.smaller
+    directory, certificate = make_receipts(number, setting.directory)
+    command = [TALLYSTICK, "receipt", "verify", directory, "--service-cert", certificate, "--format", "json"]
+    seconds, last = median_seconds(command, setting.times)
+    results = json.loads(last.stdout)["results"]
+    if [r["verdict"] for r in results] != ["verified"] * number:
+        raise RuntimeError("a receipt did not verify")
+    ours = f"{seconds:.2f} s, {number / seconds:,.0f}/s"
+    label = f"{number:,} JSON receipts"
+    if setting.peer is None:
+        return [Row(label, ours, "not installed", "-", "≥ 20×", None)]
+    listing = directory.parent / "listing.txt"
+    listing.write_text("\n".join(str(path) for path in sorted(directory.iterdir())))
+    theirs, answer = _ask(setting, "receipts_in", certificate, listing)
+    if answer["verdicts"] != ["verified"] * number:
+        raise RuntimeError("the official package did not accept a receipt")
+    ratio = theirs / seconds
+    return [Row(label, ours, f"{theirs:.1f} s, {number / theirs:,.0f}/s", f"{ratio:.1f}×", "≥ 20×", ratio >= 20)]
+
+
+def startup(setting: Setting) -> list[Row]:
+    """What a person waits for: help, and one receipt."""
+    directory, certificate = make_receipts(10, setting.directory)
+    receipt = next(directory.iterdir())
+    rows = []
+    for label, command in (
+        ("tallystick --help", [TALLYSTICK, "--help"]),
+        ("one small receipt", [TALLYSTICK, "receipt", "verify", receipt, "--service-cert", certificate]),
+    ):
+        seconds, last = median_seconds(command, max(setting.times, 7))
+        if last.exit_code != 0:
+            raise RuntimeError(f"{label}: exit code {last.exit_code}")
+        milliseconds = seconds * 1000
+        rows.append(
+            Row(label, f"{milliseconds:.0f} ms", "-", f"{milliseconds:.0f} ms", "≤ 150 ms", milliseconds <= 150)
+        )
+    return rows
+
+
+SCENARIOS: dict[str, Callable[[Setting], list[Row]]] = {
+    "startup": startup,
+    "receipts": receipts,
+    "signatures": signatures,
+    "large": large,
+    "memory": memory,
+}
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "-C", REPOSITORY, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def _markdown(rows: list[Row], setting: Setting) -> str:
+    cores = os.cpu_count()
+    lines = [
+        f"{_processor()}, {cores} cores, CPython {platform.python_version()}, commit {_commit()}; medians of "
+        f"{setting.times} runs, the official package once.",
+        "",
+        "| | tallystick | official ccf 7.0.22 | result | bar | met |",
+        "|---|---|---|---|---|---|",
+    ]
+    marks = {True: "yes", False: "NO", None: "-"}
+    lines += [f"| {r.scenario} | {r.ours} | {r.official} | {r.result} | {r.bar} | {marks[r.met]} |" for r in rows]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Runs the scenarios asked for; exit code 1 when a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--directory", type=Path, default=cache_directory(), help="where made ledgers are kept")
+    parser.add_argument("--only", action="append", choices=list(SCENARIOS), help="this scenario; repeatable")
+    parser.add_argument("--times", type=int, default=5, help="runs of ours of which the median is taken")
+    parser.add_argument("--smaller", type=int, default=1, help="divide the workloads by this, for a quick look")
+    parser.add_argument("--markdown", type=Path, help="also write the table to this file")
+    options = parser.parse_args()
+    setting = Setting(options.directory, options.times, options.smaller, _peer_python())
+    rows: list[Row] = []
+    for name in options.only or SCENARIOS:
+        rows += SCENARIOS[name](setting)
+        for row in rows[-3:]:
+            print(f"{row.scenario}: {row.result} (bar {row.bar})", file=sys.stderr)
+    table = _markdown(rows, setting)
+    print(table, end="")
+    if options.markdown is not None:
+        options.markdown.write_text(table, encoding="utf-8")
+    return 1 if any(row.met is False for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

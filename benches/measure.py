@@ -1,0 +1,101 @@
+"""Runs commands and says how long they took and how much memory they held."""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Run", "machine_limits", "median_seconds", "run"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a command.
+
+    Attributes:
+        seconds: wall clock from process start to end.
+        peak_bytes: largest resident set.
+    """
+
+    seconds: float
+    peak_bytes: int
+    exit_code: int
+    stdout: str
+
+
+def run(command: Sequence[str | Path]) -> Run:
+    """Runs ``command`` and measures it."""
+    started = time.perf_counter()
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    stdout = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    # Linux counts kibibytes, macOS bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Run(seconds, usage.ru_maxrss * unit, process.returncode, stdout)
+
+
+def median_seconds(command: Sequence[str | Path], times: int) -> tuple[float, Run]:
+    """Median over ``times`` runs after one that warms the file cache, and the last run."""
+    run(command)
+    runs = [run(command) for _ in range(times)]
+    return statistics.median(r.seconds for r in runs), runs[-1]
+
+
+def own_peak() -> int:
+    """Largest resident set of this process so far, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def machine_limits(message_bytes: int) -> tuple[float, float]:
+    """What one core can do at best: messages of this size hashed a second, P-384 signatures verified a second.
+
+    Hashing is measured on OpenSSL through hashlib (the call's own cost taken off), verification on the
+    batch verifier with one worker, whose inner loop is aws-lc's.
+    """
+    import hashlib
+
+    from tallystick._native import PublicKey, SignatureBatch
+    from tallystick.demo.identities import SigningKey
+
+    data = os.urandom(message_bytes)
+    empty = b""
+    rounds = 200_000
+    best_hash = best_call = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(rounds):
+            hashlib.sha256(data).digest()
+        best_hash = min(best_hash, time.perf_counter() - started)
+        started = time.perf_counter()
+        for _ in range(rounds):
+            hashlib.sha256(empty).digest()
+        best_call = min(best_call, time.perf_counter() - started)
+    # Hashing nothing is one block of work, which is given back.
+    blocks = (message_bytes + 9 + 63) // 64
+    per_message = max((best_hash - best_call) / rounds * blocks / max(blocks - 1, 1), 1e-9)
+
+    key = SigningKey("P-384")
+    public = PublicKey.from_spki(key.spki)
+    root = os.urandom(32)
+    signature = key.sign_root(root)
+    number = 2_000
+    best_verify = float("inf")
+    for _ in range(3):
+        batch = SignatureBatch(jobs=1)
+        started = time.perf_counter()
+        for tag in range(number):
+            batch.submit_prehashed(tag, public, root, signature)
+        if batch.finish():
+            raise RuntimeError("a good signature was refused")
+        best_verify = min(best_verify, time.perf_counter() - started)
+    return 1 / per_message, number / best_verify
