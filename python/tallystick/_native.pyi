@@ -64,7 +64,10 @@ class CoseSign1:
 
 @final
 class PublicKey:
-    """An ECDSA public key on P-256, P-384 or P-521 (RSA too, for members' COSE PS256/384/512 requests)."""
+    """An ECDSA public key on P-256, P-384 or P-521 (RSA too, for members' COSE PS256/384/512 requests).
+
+    Two keys are equal, and hash alike, when their SubjectPublicKeyInfo is the same.
+    """
 
     @staticmethod
     def from_spki(der: bytes) -> PublicKey: ...
@@ -90,6 +93,8 @@ class SignatureBatch:
     def __init__(self, *, jobs: int = 0) -> None:
         """``jobs`` 0 means one worker a core."""
     def submit_prehashed(self, tag: int, key: PublicKey, digest: bytes, der_signature: bytes) -> None: ...
+    def submit_prehashed_many(self, checks: Sequence[tuple[int, PublicKey, bytes, bytes]]) -> None:
+        """``submit_prehashed`` for each (tag, key, digest, signature), in one call."""
     def submit_cose(self, tag: int, key: PublicKey, message: bytes, signature: bytes, algorithm: int) -> None: ...
     def submit_records(
         self,
@@ -102,9 +107,13 @@ class SignatureBatch:
         The tag of a raw check is ``2 * seqno``, that of a COSE check ``2 * seqno + 1``.
         """
     def finish(self) -> list[int]:
-        """Waits for every check and returns the tags of those that do not hold, ascending."""
+        """Waits for every check and returns the tags of those that do not hold, ascending, each once.
+
+        The batch can be used again. Checks that are equal in key, message and signature are made once; each tag hears of it.
+        """
     @property
-    def checked(self) -> int: ...
+    def checked(self) -> int:
+        """Checks that have a verdict."""
 
 @final
 class Certificate:
