@@ -167,7 +167,7 @@ def _rollback(s: Spoilt) -> None:
     s.copy.last_committed.unlink()
 
 
-@mutation("08", "a chunk in the middle deleted", "failed", "seqno-gap")
+@mutation("08", "a chunk in the middle deleted", "failed", "chunk-gap")
 def _gap(s: Spoilt) -> None:
     s.copy.middle_chunk.unlink()
 
@@ -177,7 +177,7 @@ def _no_genesis(s: Spoilt) -> None:
     s.copy.genesis_chunk.unlink()
 
 
-@mutation("10", "two entries of an offset table swapped", "failed", "offsets-mismatch")
+@mutation("10", "two entries of an offset table swapped", "failed", "chunk-offsets-differ")
 def _offsets_swapped(s: Spoilt) -> None:
     path = s.copy.last_committed
     data = bytearray(path.read_bytes())
@@ -193,7 +193,7 @@ def _offsets_swapped(s: Spoilt) -> None:
     "11",
     "last three offsets removed and the file renamed: hidden transactions",
     "failed",
-    "offsets-mismatch",
+    "chunk-offsets-differ",
     official="accepts",
 )
 def _hidden_entries(s: Spoilt) -> None:
@@ -264,7 +264,7 @@ def _unsigned(s: Spoilt) -> None:
     "19",
     "public version differs from the IV in an unsigned transaction",
     "failed",
-    "version-mismatch",
+    "entry-seqno-mismatch",
     official="accepts",
 )
 def _version(s: Spoilt) -> None:
@@ -334,7 +334,7 @@ def _own_node(
     "21",
     "an outsider adds a node of his own and signs with it",
     "failed",
-    "node-certificate-issuer",
+    "node-not-endorsed",
     official="accepts",
 )
 def _node(s: Spoilt) -> None:
@@ -345,7 +345,7 @@ def _node(s: Spoilt) -> None:
     "22",
     "as 21, with a new constitution by a proposal that nobody signed",
     "failed",
-    "node-certificate-issuer",
+    "node-not-endorsed",
     official="accepts",
 )
 def _node_and_constitution(s: Spoilt) -> None:
@@ -419,14 +419,14 @@ def _from_scratch(s: Spoilt, **signing: str) -> DemoService:
     "30",
     "a ledger of two transactions made from scratch",
     "failed",
-    "identity-not-vouched",
+    "service-identity-unvouched",
     official="accepts",
 )
 def _scratch(s: Spoilt) -> None:
     _from_scratch(s)
 
 
-@mutation("40", "as 30, COSE signature only", "failed", "identity-not-vouched", official="accepts")
+@mutation("40", "as 30, COSE signature only", "failed", "service-identity-unvouched", official="accepts")
 def _scratch_cose(s: Spoilt) -> None:
     _from_scratch(s, mode="cose")
 
@@ -443,7 +443,7 @@ def _scratch_wrong_txid(s: Spoilt) -> None:
     s.copy.replace(2, reassemble(place.entry, public=encode_domain(place.entry, place.entry.tables)))
 
 
-@mutation("31", "two directories whose copies of a chunk differ", "failed", "conflicting-copies", official="accepts")
+@mutation("31", "two directories whose copies of a chunk differ", "failed", "copy-conflict", official="accepts")
 def _conflict(s: Spoilt) -> None:
     other = LedgerCopy(s.copy.directory, s.scratch / "other")
     path = other.last_committed
@@ -485,14 +485,14 @@ def _empty_file(s: Spoilt) -> None:
     "35",
     "as 21, the node Retired and committed as such",
     "failed",
-    "node-certificate-issuer",
+    "node-not-endorsed",
     official="accepts",
 )
 def _retired(s: Spoilt) -> None:
     _own_node(s, status="Retired", retired=True)
 
 
-@mutation("37", "a snapshot entry in a chunk", "failed", "entry-type-invalid")
+@mutation("37", "a snapshot entry in a chunk", "failed", "entry-snapshot-bit")
 def _snapshot_entry(s: Spoilt) -> None:
     forge = s.outsider()
     domain = struct.pack("<BQQ", 1, forge.seqno + 1, 0) + struct.pack("<Q", 32) + bytes(32) + struct.pack("<Q", 0)
@@ -514,7 +514,7 @@ def _type_two(s: Spoilt) -> None:
 # ------------------------------------------------------------ reports of users (section 3), not numbered above
 
 
-@mutation("R4", "a cut file whose header still points at a table", "failed", "offsets-missing", official="accepts")
+@mutation("R4", "a cut file whose header still points at a table", "failed", "chunk-offsets-missing", official="accepts")
 def _no_table(s: Spoilt) -> None:
     path = s.copy.last_committed
     data = path.read_bytes()
@@ -534,7 +534,7 @@ def _version_two(s: Spoilt) -> None:
     s.copy.replace(entry.seqno, reassemble(entry, version=2))
 
 
-@mutation("R6c", "entry size smaller than its fixed part", "failed", "entry-size")
+@mutation("R6c", "entry size smaller than its fixed part", "failed", "entry-too-small")
 def _small_size(s: Spoilt) -> None:
     path = s.copy.last_committed
     entry = s.copy.entries(path)[1]
@@ -544,7 +544,7 @@ def _small_size(s: Spoilt) -> None:
     s.offset = entry.offset
 
 
-@mutation("R6d", "public domain larger than its entry", "failed", "domain-size")
+@mutation("R6d", "public domain larger than its entry", "failed", "entry-public-domain-size")
 def _large_domain(s: Spoilt) -> None:
     path = s.copy.last_committed
     entry = s.copy.entries(path)[1]
@@ -573,7 +573,7 @@ def _signature_seqno(s: Spoilt) -> None:
     s.txid = f"{entry.view}.{entry.seqno}"
 
 
-@mutation("R16a", "a recovery appended by an outsider", "failed", "identity-not-vouched", official="accepts")
+@mutation("R16a", "a recovery appended by an outsider", "failed", "service-identity-unvouched", official="accepts")
 def _outsider_recovery(s: Spoilt) -> None:
     forge = s.outsider()
     last = forge.seqno
@@ -627,7 +627,7 @@ def _unknown_name(s: Spoilt) -> None:
     (path.parent / "invalidnameledger_1-14.committed").write_bytes(path.read_bytes())
 
 
-@mutation("N2", "all chunks renamed by +100", "failed", "file-name-mismatch", official="accepts")
+@mutation("N2", "all chunks renamed by +100", "failed", "chunk-name", official="accepts")
 def _renamed(s: Spoilt) -> None:
     for path in reversed(s.copy.chunks):
         numbers = path.name.removeprefix("ledger_").removesuffix(".committed").split("-")

@@ -145,13 +145,13 @@ def _two_proofs(h: Holder) -> bytes:
     return cose_receipt(h.service, h.seqno, h.statement_seqno)
 
 
-@row("R1", "claims digest changed", "failed", "signature-invalid")
+@row("R1", "claims digest changed", "failed", "root-signature-invalid")
 def _claims(h: Holder) -> bytes:
     protected, signature, _, wsd, evidence, _, path = _parts(h)
     return _message(protected, signature, [cbor.encode({1: [wsd, evidence, bytes(32)], 2: path})])
 
 
-@row("R2", "the same proof twice", "failed", "receipt-malformed", official="accepts")
+@row("R2", "the same proof twice", "failed", "proof-duplicate", official="accepts")
 def _duplicate_proof(h: Holder) -> bytes:
     protected, signature, proofs, *_ = _parts(h)
     return _message(protected, signature, proofs * 2)
@@ -187,13 +187,13 @@ def _trailing_in_proof(h: Holder) -> bytes:
     return _message(protected, signature, [proofs[0] + b"\x00"])
 
 
-@row("R8", "empty path", "failed", "signature-invalid")
+@row("R8", "empty path", "failed", "root-signature-invalid")
 def _empty_path(h: Holder) -> bytes:
     protected, signature, _, wsd, evidence, claims, _ = _parts(h)
     return _message(protected, signature, [cbor.encode({1: [wsd, evidence, claims], 2: []})])
 
 
-@row("R9", "commit evidence changed", "failed", "signature-invalid")
+@row("R9", "commit evidence changed", "failed", "root-signature-invalid")
 def _evidence(h: Holder) -> bytes:
     protected, signature, _, wsd, evidence, claims, path = _parts(h)
     other = evidence[:-1] + ("0" if evidence[-1] != "0" else "1")
@@ -240,7 +240,7 @@ def _kid(h: Holder) -> bytes:
     return _resigned(h, _header(h, h4=("ab" * 32).encode()))
 
 
-@row("R12", "one bit of the signature", "failed", "signature-invalid")
+@row("R12", "one bit of the signature", "failed", "root-signature-invalid")
 def _signature_bit(h: Holder) -> bytes:
     protected, signature, proofs, *_ = _parts(h)
     return _message(protected, signature[:-1] + bytes([signature[-1] ^ 1]), proofs)
@@ -303,7 +303,7 @@ def _given_claims(h: Holder) -> bytes:
     "J1c",
     "claims digest left out, another given",
     "failed",
-    "signature-invalid",
+    "root-signature-invalid",
     options=("--claims-digest", "ab" * 32),
 )
 def _other_claims(h: Holder) -> bytes:
@@ -321,7 +321,7 @@ def _contradicting_claims(h: Holder) -> bytes:
     return json_receipt(h.service, h.seqno)
 
 
-@row("J28", "receipt of a signature transaction", "verified", "signature-receipt")
+@row("J28", "receipt of a signature transaction", "verified", "signed-root-only")
 def _of_signature(h: Holder) -> bytes:
     return signature_receipt(h.service, h.service.signed[-1])
 
@@ -362,12 +362,12 @@ def _no_side(h: Holder) -> bytes:
     return _spoil_path(h, lambda path: path[0].clear())
 
 
-@row("J5", "a step removed", "failed", "signature-invalid")
+@row("J5", "a step removed", "failed", "root-signature-invalid")
 def _step_removed(h: Holder) -> bytes:
     return _spoil_path(h, lambda path: path.pop(0))
 
 
-@row("J6", "a step to the other side", "failed", "signature-invalid")
+@row("J6", "a step to the other side", "failed", "root-signature-invalid")
 def _other_side(h: Holder) -> bytes:
     def turn(path: list[dict[str, str]]) -> None:
         ((side, digest),) = path[0].items()
@@ -394,7 +394,7 @@ def _outsider_node(h: Holder) -> bytes:
     return _dump(_json(h, signature=signature, cert=forge.node.certificate, node_id=forge.node.id))
 
 
-@row("J10", "claims digest changed", "failed", "signature-invalid")
+@row("J10", "claims digest changed", "failed", "root-signature-invalid")
 def _json_claims(h: Holder) -> bytes:
     value = _json(h)
     components = value["leaf_components"]
@@ -418,7 +418,7 @@ def _deep_json(h: Holder) -> bytes:
     return b"[" * 100_000 + b"]" * 100_000
 
 
-@row("J13", "signature bit", "failed", "signature-invalid")
+@row("J13", "signature bit", "failed", "root-signature-invalid")
 def _json_signature(h: Holder) -> bytes:
     value = _json(h)
     signature = bytearray(base64.b64decode(str(value["signature"])))

@@ -166,7 +166,7 @@ def _outsider_recovery(files: DemoFiles, target: Path, source: KeySource, clock:
     outsider.recover(vouched=False)
     _pay(outsider, 9999, b"invoice 9999: paid")
     outsider.sign(close_chunk=True)
-    return Tampering("a recovery appended with an outsider's own keys", target, ("identity-not-vouched",))
+    return Tampering("a recovery appended with an outsider's own keys", target, ("service-identity-unvouched",))
 
 
 def _truncate(files: DemoFiles, target: Path) -> Tampering:
