@@ -6,6 +6,7 @@ the same bytes, as far as it is wrong.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import struct
@@ -26,6 +27,8 @@ from support.mutation import (
 from support.services import entries_after, new_service, outsider
 from tallystick.demo.ledger import SINGLETON_KEY, json_bytes
 from tallystick.demo.service import DemoService
+from tallystick.ledger.writer import ServiceSigner, cose_root_signature
+from tallystick.types import TxId
 
 NODES_INFO = "public:ccf.gov.nodes.info"
 SERVICE_INFO = "public:ccf.gov.service.info"
@@ -234,11 +237,8 @@ def _swapped(s: Spoilt) -> None:
 def _replayed_chunk(s: Spoilt) -> None:
     last = s.copy.last_signature.entry.seqno
     entries = [e.raw for e in s.copy.entries(s.copy.middle_chunk)]
-    opened = s.copy.open_chunk
-    first = slow.first_seqno(opened)
-    s.copy.write(opened, [e.raw for e in s.copy.entries(opened)], complete=True)
-    opened.rename(opened.parent / f"ledger_{first}-{last}.committed")
-    path = opened.parent / f"ledger_{last + 1}-{last + len(entries)}.committed"
+    _close_open_chunk(s)
+    path = s.copy.directory / f"ledger_{last + 1}-{last + len(entries)}.committed"
     s.copy.write(path, entries, complete=True)
 
 
@@ -368,8 +368,6 @@ def _node_and_constitution(s: Spoilt) -> None:
     official="accepts",
 )
 def _node_and_service(s: Spoilt) -> None:
-    forge = new_service(s.scratch / "keys")
-    del forge
     taken = s.outsider()
     last = taken.seqno
     rows = taken.node_rows(taken.node)
@@ -434,10 +432,9 @@ def _scratch_cose(s: Spoilt) -> None:
 @mutation("41", "as 40, the COSE signature names another transaction", "failed", "signature-txid-mismatch")
 def _scratch_wrong_txid(s: Spoilt) -> None:
     forge = _from_scratch(s, mode="cose")
-    cose = forge.signed[-1].cose or b""
-    import base64
-
-    wrong = cose.replace(b"dtxidc2.2", b"dtxidc2.9")
+    key = forge.service.key
+    signer = ServiceSigner(key.fingerprint, key.cose_algorithm, key.sign_cose)
+    wrong = cose_root_signature(signer, forge.signed[-1].root, TxId(2, 999), 1_770_000_000)
     place = s.copy.place(2)
     place.entry.tables[COSE_SIGNATURES][SINGLETON_KEY] = json_bytes(base64.b64encode(wrong).decode())
     s.copy.replace(2, reassemble(place.entry, public=encode_domain(place.entry, place.entry.tables)))
@@ -460,6 +457,7 @@ def _conflict(s: Spoilt) -> None:
 @mutation("32", "the directory's own name contains the name of a chunk", "verified", official="skips")
 def _chunk_name_in_path(s: Spoilt) -> None:
     target = s.scratch / f"{s.copy.open_chunk.name}_backup"
+    target.parent.mkdir()
     s.copy.directory.rename(target)
     s.copy.directory = target
 
@@ -474,11 +472,8 @@ def _stale_prefix(s: Spoilt) -> None:
 @mutation("34", "an empty open file after a crash", "verified", "empty-chunk", official="rejects")
 def _empty_file(s: Spoilt) -> None:
     last = s.copy.last_signature.entry.seqno
-    opened = s.copy.open_chunk
-    first = slow.first_seqno(opened)
-    s.copy.write(opened, [e.raw for e in s.copy.entries(opened)], complete=True)
-    opened.rename(opened.parent / f"ledger_{first}-{last}.committed")
-    (opened.parent / f"ledger_{last + 1}").touch()
+    _close_open_chunk(s)
+    (s.copy.directory / f"ledger_{last + 1}").touch()
 
 
 @mutation(
@@ -492,7 +487,7 @@ def _retired(s: Spoilt) -> None:
     _own_node(s, status="Retired", retired=True)
 
 
-@mutation("37", "a snapshot entry in a chunk", "failed", "entry-snapshot-bit")
+@mutation("37", "a snapshot entry in a chunk", "failed", "domain-entry-type", official="accepts")
 def _snapshot_entry(s: Spoilt) -> None:
     forge = s.outsider()
     domain = struct.pack("<BQQ", 1, forge.seqno + 1, 0) + struct.pack("<Q", 32) + bytes(32) + struct.pack("<Q", 0)
@@ -514,7 +509,9 @@ def _type_two(s: Spoilt) -> None:
 # ------------------------------------------------------------ reports of users (section 3), not numbered above
 
 
-@mutation("R4", "a cut file whose header still points at a table", "failed", "chunk-offsets-missing", official="accepts")
+@mutation(
+    "R4", "a cut file whose header still points at a table", "failed", "chunk-offsets-missing", official="accepts"
+)
 def _no_table(s: Spoilt) -> None:
     path = s.copy.last_committed
     data = path.read_bytes()
@@ -559,7 +556,7 @@ def _flags(s: Spoilt) -> None:
     s.copy.replace(entry.seqno, reassemble(entry, flags=0x80))
 
 
-@mutation("R11", "a signature transaction with neither kind of signature", "failed", "signature-missing")
+@mutation("R11", "a signature transaction with no signature", "failed", "signature-missing", official="accepts")
 def _no_signature(s: Spoilt) -> None:
     entry = s.copy.last_signature.entry
     tables = {name: rows for name, rows in entry.tables.items() if name == TREE}
@@ -573,19 +570,42 @@ def _signature_seqno(s: Spoilt) -> None:
     s.txid = f"{entry.view}.{entry.seqno}"
 
 
+def _close_open_chunk(s: Spoilt) -> None:
+    opened = s.copy.open_chunk
+    entries = s.copy.entries(opened)
+    s.copy.write(opened, [e.raw for e in entries], complete=True)
+    opened.rename(opened.parent / f"ledger_{entries[0].seqno}-{entries[-1].seqno}.committed")
+
+
+def _recover_as_outsider(s: Spoilt, *, vouched: bool) -> None:
+    forge = s.outsider()
+    _close_open_chunk(s)
+    forge.writer.directory = s.copy.directory
+    members = forge.members
+    own = {
+        "public:ccf.gov.members.certs": {m.id.encode(): m.certificate.encode() for m in members},
+        "public:ccf.gov.members.info": {m.id.encode(): json_bytes({"status": "Active"}) for m in members},
+    }
+    forge.recover(vouched=vouched, boot_writes=own if vouched else None)
+    forge.append({"public:records": {b"forged": b"by an outsider"}})
+    forge.sign(close_chunk=True)
+    s.txid = str(forge.boot)
+
+
 @mutation("R16a", "a recovery appended by an outsider", "failed", "service-identity-unvouched", official="accepts")
 def _outsider_recovery(s: Spoilt) -> None:
-    forge = s.outsider()
-    last = forge.seqno
-    opened = s.copy.open_chunk
-    s.copy.write(opened, [e.raw for e in s.copy.entries(opened)], complete=True)
-    opened.rename(opened.parent / f"ledger_{slow.first_seqno(opened)}-{last}.committed")
-    forge.directory = s.copy.directory
-    forge.recover(vouched=False)
-    forge.append({"public:records": {b"forged": b"by an outsider"}})
-    forge.sign()
-    forge.complete_chunk()
-    s.txid = f"{forge.boot}"
+    _recover_as_outsider(s, vouched=False)
+
+
+@mutation(
+    "R16b",
+    "as R16a, approved and opened by members of the outsider's own, the old key endorsed by the new",
+    "failed",
+    "service-identity-unvouched",
+    official="accepts",
+)
+def _outsider_recovery_with_members(s: Spoilt) -> None:
+    _recover_as_outsider(s, vouched=True)
 
 
 @mutation("R18", "an empty directory", "undecided", "nothing-to-verify", official="accepts")
