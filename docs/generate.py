@@ -3,7 +3,7 @@
 Usage: python docs/generate.py [--check]
 
 A page is generated when the program already holds what it says: the catalogue of findings, the help of every
-command. Pages that explain are written by hand.
+command. Pages that explain are written by hand; their console examples are run (see transcripts.py).
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
+from transcripts import BLOCK, renewed, stage
 
 import tallystick
 from tallystick.cli.main import cli
@@ -88,14 +89,27 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
+def generated() -> Iterator[tuple[Path, str]]:
+    """Each page that is generated or holds transcripts, with the text that it should have."""
+    for name, page in PAGES.items():
+        yield DOCS / name, page()
+    written = [*sorted(DOCS.parent.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+    pages = {path: path.read_text(encoding="utf-8") for path in written if path.name not in PAGES}
+    pages = {path: text for path, text in pages.items() if BLOCK.search(text)}
+    if pages:
+        with stage() as on:
+            for path, text in pages.items():
+                yield path, renewed(text, on)
+
+
 def main(arguments: list[str]) -> int:
     """Writes each page, or with --check compares; returns the exit code."""
     stale = []
-    for name, page in PAGES.items():
-        path, text = DOCS / name, page()
+    for path, text in generated():
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
         if "--check" in arguments:
-            if not path.is_file() or path.read_text(encoding="utf-8") != text:
-                stale.append(f"docs/{name}")
+            stale.append(path.relative_to(DOCS.parent).as_posix())
         else:
             path.write_text(text, encoding="utf-8")
     if stale:

@@ -1,0 +1,94 @@
+"""Runs the console examples in the pages, so that what they show is what the program prints.
+
+A block of language ``console`` after the comment ``<!-- run -->`` holds lines ``$ COMMAND``, each followed by
+what it prints. Commands run in a shell, in a directory in which ``tallystick demo`` has written its files.
+Keys are fresh in every run, so two outputs count as equal when they differ in hexadecimal digits, dates,
+durations or the name of a temporary directory only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+BLOCK = re.compile(r"(?<=^<!-- run -->\n)\n?^```console\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+_VARYING = (
+    (re.compile(r"[0-9a-f]{12,}"), "<hex>"),
+    (re.compile(r"\b[0-9a-f]{2}(:[0-9a-f]{2}){5,}"), "<hex>"),
+    (re.compile(r"[A-Za-z0-9+/]{40,}={0,2}"), "<base64>"),
+    (re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?"), "<date>"),
+    (re.compile(r"\b\d+(\.\d+)? m?s\b"), "<duration>"),
+    (re.compile(r"\S*tallystick-demo-\w+"), "<directory>"),
+    # Offsets follow the lengths of DER signatures, which vary by a byte or two.
+    (re.compile(r"\b(offset|size|bytes)(\"?:?) \d+"), r"\1\2 <number>"),
+)
+
+
+def same(left: str, right: str) -> bool:
+    """Whether two transcripts differ in nothing but what fresh keys and clocks change."""
+    return _masked(left) == _masked(right)
+
+
+def _masked(text: str) -> str:
+    for pattern, replacement in _VARYING:
+        text = pattern.sub(replacement, text)
+    # A wrapped line may break elsewhere when a number in it has another length.
+    return " ".join(text.split())
+
+
+class Stage:
+    """A directory with the demonstration service, in which commands run."""
+
+    def __init__(self, directory: Path, programs: Path) -> None:
+        self._directory = directory
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if name in ("HOME", "LANG", "LD_LIBRARY_PATH")},
+            "PATH": f"{programs}:{os.environ.get('PATH', '')}",
+            "TMPDIR": str(directory.parent),
+            "NO_COLOR": "1",
+        }
+
+    def transcript(self, text: str) -> str:
+        """The block anew: its commands, each with what it prints now (stdout and stderr, as a terminal shows)."""
+        lines: list[str] = []
+        for command in re.findall(r"^\$ (.*(?:\\\n.*)*)$", text, re.MULTILINE):
+            run = subprocess.run(
+                ["bash", "-c", command],
+                cwd=self._directory, env=self._environment, check=False, timeout=120, encoding="utf-8",
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            lines += [f"$ {command}", *(line.rstrip() for line in run.stdout.splitlines())]
+        return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def stage() -> Iterator[Stage]:
+    """Writes the demonstration service and puts the program under test first on the PATH."""
+    with tempfile.TemporaryDirectory() as root:
+        programs = Path(root) / "bin"
+        programs.mkdir()
+        program = programs / "tallystick"
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m tallystick "$@"\n', encoding="utf-8")
+        program.chmod(0o755)
+        directory = Path(root) / "demo"
+        subprocess.run([program, "demo", "--directory", directory], check=True, stdout=subprocess.DEVNULL)
+        yield Stage(directory, programs)
+
+
+def renewed(page: str, on: Stage) -> str:
+    """The page with every transcript that has changed written anew; what differs in keys only is left as it is."""
+
+    def block(match: re.Match[str]) -> str:
+        now = on.transcript(match["text"])
+        if same(now, match["text"]):
+            return match[0]
+        return match[0].replace(match["text"], now)
+
+    return BLOCK.sub(block, page)
