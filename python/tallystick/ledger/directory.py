@@ -274,6 +274,8 @@ def _collect_directory(
         reason = _reason_to_leave_out(name, uncommitted=uncommitted, recovery=recovery)
         if reason is not None:
             collected.left_out.append((item.path, reason))
+            if name.ignored or name.committed_prefix:
+                collected.findings.append(FileFinding("file-ignored", f"not read: {reason}", item.path))
         elif _is_new(item.path, seen):
             _collect_file(item.path, name, False, collected)
     if others:
@@ -303,7 +305,7 @@ def _collect_file(path: str, name: ChunkName | None, explicit: bool, collected: 
         code = "chunk-name" if base.startswith("ledger_") else "file-name-unknown"
         collected.findings.append(FileFinding(code, f"{base!r} is not a well-formed name of a ledger chunk", path))
     if size == 0 and name is not None and name.last is None:
-        collected.findings.append(FileFinding("chunk-empty", "open chunk without a byte, as a node leaves it", path))
+        collected.findings.append(FileFinding("empty-chunk", "open chunk without a byte, as a node leaves it", path))
         return
     try:
         chunk = _native.ChunkFile.open(path)
@@ -333,7 +335,7 @@ def _note_empty(path: str, name: ChunkName | None, collected: _Collected) -> Non
         message = f"content does not fit the name: expected seqnos {name.first} to {name.last}, got no transaction"
         collected.findings.append(FileFinding("chunk-name", message, path))
     else:
-        collected.findings.append(FileFinding("chunk-empty", "open chunk without a transaction", path))
+        collected.findings.append(FileFinding("empty-chunk", "open chunk without a transaction", path))
 
 
 def _name_findings(path: str, name: ChunkName, first: int, last: int, complete: bool) -> list[FileFinding]:
@@ -469,8 +471,11 @@ def _end_of_part(best: LedgerFile, later: Sequence[LedgerFile]) -> int | None:
 def _compare_spares(spares: Sequence[LedgerFile], parts: Sequence[CoverPart]) -> list[FileFinding]:
     findings = []
     for spare in spares:
+        if spare.readable:
+            message = f"seqnos {spare.first} to {spare.last} are read from other files"
+            findings.append(FileFinding("redundant-file", message, spare.path))
         if spare.is_open:
-            continue  # settled before the cover was chosen
+            continue  # compared before the cover was chosen
         if not spare.readable:
             message = "this copy is not readable as a chunk; its transactions were read from other files"
             findings.append(FileFinding("copy-unreadable", message, spare.path))

@@ -1,0 +1,325 @@
+"""The members' opening proposal: the link that carries trust forwards, from one service identity to the next.
+
+After a disaster recovery the service has a new key, and the new key says nothing about itself. What links it
+to the old one is a proposal, ``transition_service_to_open``, whose arguments name both identities and which
+members signed and voted for. It is judged by the members known under the *old* identity, as they stood when
+the recovery began: whoever holds the new key could have written others since.
+
+What is checked (:func:`verify_opening`):
+
+(1) the arguments name the keys of both identities;
+(2) the proposal's request is signed by its proposer, a member of before, and its body is the proposal;
+(3) the proposal's id is the one that this request gets: H(root before it, H(signature)), so that ballots cast
+    for another proposal cannot be moved here;
+(4) each ballot that the record counts in favour is in a request signed by that member, for this proposal id.
+
+Whether the votes suffice is the constitution's decision, which is not executed here. Instead, more than half
+of the active members must have cast the ballot that says yes and nothing else; if they did not, the link is
+neither accepted nor refuted (``decided`` is False).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tallystick._native import CoseSign1, PublicKey
+from tallystick.errors import FormatError, VerificationError
+from tallystick.identity.certificates import parse_certificate, public_key
+
+__all__ = [
+    "MemberKey",
+    "MemberRequest",
+    "OpeningProposal",
+    "VerifiedOpening",
+    "named_identities",
+    "parse_cose_request",
+    "parse_http_request",
+    "verify_opening",
+]
+
+ACTION = "transition_service_to_open"
+
+# The ballot that says yes whatever the proposal: the one that CCF's own clients send.
+_PLAIN_YES = re.compile(
+    r"\s*export\s+function\s+vote\s*\(\s*\w*\s*(?:,\s*\w+\s*)?\)\s*\{\s*return\s+true\s*;?\s*\}\s*;?\s*\Z"
+)
+
+# Requests are executed against the state some transactions back when others commit in between.
+ROOTS_TRIED = 64
+
+
+@dataclass(frozen=True)
+class MemberKey:
+    """A member as an identity knew it: DER SubjectPublicKeyInfo in hex, and status."""
+
+    spki: str
+    status: str
+
+
+@dataclass(frozen=True)
+class MemberRequest:
+    """A signed request of a member, as the ledger keeps it.
+
+    Attributes:
+        member_id: key of the row it stands in.
+        scheme: ``cose`` or ``http``.
+        kind: ``proposal``, ``ballot``, ``withdrawal`` …; for HTTP, from the request target.
+        proposal_id: of a ballot or withdrawal.
+        body: what was signed: the proposal, or JSON with the ballot.
+        signed: the bytes under the signature.
+        signature: DER for HTTP, fixed width for COSE.
+        algorithm: COSE algorithm, or the name of the HTTP digest.
+    """
+
+    member_id: str
+    scheme: str
+    kind: str
+    proposal_id: str | None
+    body: bytes
+    signed: bytes
+    signature: bytes
+    algorithm: int | str
+
+    def holds(self, key: PublicKey) -> bool:
+        """Whether ``key`` signed it."""
+        if isinstance(self.algorithm, int):
+            return key.verifies_cose(self.signed, self.signature, self.algorithm)
+        hash_name = _HASH_OF_CURVE.get(key.kind) if self.algorithm == "NONE" else self.algorithm
+        return hash_name is not None and key.verifies(self.signed, self.signature, hash_name)
+
+    def proposal_ids(self, roots: Iterable[bytes]) -> set[str]:
+        """The ids that this request can get as a proposal, executed on top of one of ``roots``."""
+        if self.scheme == "cose":
+            digests = [hashlib.sha256(self.signature).digest()]
+        else:
+            digests = [hashlib.sha384(self.signed).digest(), hashlib.sha256(self.signed).digest()]
+        return {hashlib.sha256(root + digest).hexdigest() for root in roots for digest in digests}
+
+
+_HASH_OF_CURVE = {"P-256": "sha256", "P-384": "sha384", "P-521": "sha512"}
+_HTTP_DIGESTS = {"NONE": "NONE", "SHA256": "sha256", "SHA384": "sha384", "SHA512": "sha512"}
+
+
+def parse_cose_request(member_id: str, value: bytes) -> MemberRequest:
+    """Parses a value of ``public:ccf.gov.cose_history``.
+
+    Raises:
+        FormatError: it is not a COSE_Sign1 in a JSON string, or lacks what such a request must have.
+    """
+    try:
+        text = json.loads(value)
+        data = base64.b64decode(text, validate=True) if isinstance(text, str) else None
+    except (ValueError, binascii.Error, RecursionError) as error:
+        raise FormatError("request is not a JSON string of base64", code="request-malformed") from error
+    if data is None:
+        raise FormatError("request is not a JSON string of base64", code="request-malformed")
+    sign1 = CoseSign1.parse(data)
+    headers = sign1.protected_headers
+    kind, proposal_id, kid = headers.get("ccf.gov.msg.type"), headers.get("ccf.gov.msg.proposal_id"), headers.get(4)
+    if sign1.payload is None or sign1.algorithm is None or not isinstance(kind, str):
+        raise FormatError("request lacks its payload, algorithm or type", code="request-malformed")
+    if not isinstance(proposal_id, str | None) or kid != member_id.encode():
+        raise FormatError(f"request in the row of member {member_id} is another's", code="request-malformed")
+    return MemberRequest(
+        member_id, "cose", kind, proposal_id, sign1.payload, sign1.signed_bytes(), sign1.signature, sign1.algorithm
+    )
+
+
+_TARGET = re.compile(r"\(request-target\): post /gov/proposals(?:/([0-9a-f]{64})/(ballots|withdraw))?(?:\?.*)?\Z")
+
+
+def parse_http_request(member_id: str, value: bytes) -> MemberRequest:
+    """Parses a value of ``public:ccf.gov.history``: an HTTP request that a member of a 1.x to 3.x service signed.
+
+    Raises:
+        FormatError: it is malformed, or its digest line is not that of its body.
+    """
+    try:
+        record = json.loads(value)
+        signature, signed, body = (
+            base64.b64decode(record[name], validate=True) for name in ("sig", "req", "request_body")
+        )
+        algorithm, lines = _HTTP_DIGESTS[record["md"]], signed.decode("ascii").split("\n")
+    except (ValueError, TypeError, KeyError, binascii.Error, RecursionError) as error:
+        raise FormatError("signed HTTP request is malformed", code="request-malformed") from error
+    target = _TARGET.match(lines[0])
+    if target is None:
+        return MemberRequest(member_id, "http", "other", None, body, signed, signature, algorithm)
+    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    if f"digest: SHA-256={digest}" not in lines[1:]:
+        raise FormatError("digest line of the signed HTTP request is not that of its body", code="request-malformed")
+    kind = {None: "proposal", "ballots": "ballot", "withdraw": "withdrawal"}[target[2]]
+    return MemberRequest(member_id, "http", kind, target[1], body, signed, signature, algorithm)
+
+
+@dataclass
+class OpeningProposal:
+    """What the ledger recorded about one opening proposal, gathered as it was written.
+
+    Attributes:
+        proposal_id: its key in the tables.
+        body: the proposal as sent.
+        seqno: where it was recorded.
+        proposer_id: as recorded.
+        request: the proposer's request, if the same transaction holds one.
+        roots: Merkle roots on top of which the request can have been executed.
+        ballots: text of each member's ballot.
+        ballot_requests: the request that brought it.
+        final_votes: as recorded on acceptance; None where the API leaves them out.
+    """
+
+    proposal_id: str
+    body: bytes
+    seqno: int
+    proposer_id: str = ""
+    request: MemberRequest | None = None
+    roots: tuple[bytes, ...] = ()
+    ballots: dict[str, str] = field(default_factory=dict)
+    ballot_requests: dict[str, MemberRequest] = field(default_factory=dict)
+    final_votes: dict[str, bool] | None = None
+
+
+@dataclass(frozen=True)
+class VerifiedOpening:
+    """An opening proposal whose signatures hold.
+
+    Attributes:
+        proposal_id: its id.
+        previous, next: fingerprints of both service keys.
+        proposer_id: who proposed.
+        voters: members whose signed ballots were counted in favour.
+        plain_yes: how many of those ballots say yes and nothing else.
+        members: active members under the previous identity.
+        decided: more than half of those cast a plain yes.
+    """
+
+    proposal_id: str
+    previous: str
+    next: str
+    proposer_id: str
+    voters: tuple[str, ...]
+    plain_yes: int
+    members: int
+
+    @property
+    def decided(self) -> bool:
+        return 2 * self.plain_yes > self.members
+
+
+def named_identities(body: bytes) -> list[tuple[str | None, str | None]]:
+    """Fingerprints (previous, next) that each opening action in a proposal names.
+
+    Raises:
+        FormatError: the proposal is not JSON of the usual shape, or a certificate in it is malformed.
+    """
+    try:
+        proposal = json.loads(body)
+        actions = [action for action in proposal["actions"] if action["name"] == ACTION]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise FormatError("proposal is not JSON with a list of actions", code="proposal-malformed") from error
+    named = []
+    for action in actions:
+        arguments = action.get("args") or {}
+        if not isinstance(arguments, dict):
+            raise FormatError("arguments of the opening action are not an object", code="proposal-malformed")
+        named.append(
+            (
+                _fingerprint(arguments.get("previous_service_identity")),
+                _fingerprint(arguments.get("next_service_identity")),
+            )
+        )
+    return named
+
+
+def _fingerprint(pem: object) -> str | None:
+    if pem is None:
+        return None
+    if not isinstance(pem, str):
+        raise FormatError("service identity in the proposal is not PEM text", code="proposal-malformed")
+    return parse_certificate(pem).spki_sha256
+
+
+def verify_opening(
+    proposal: OpeningProposal, members: Mapping[str, MemberKey], previous: str, following: str
+) -> VerifiedOpening:
+    """Verifies that members of before opened the service under its next identity.
+
+    Args:
+        proposal: what the ledger recorded.
+        members: members by id, as the previous identity knew them when the recovery began.
+        previous, following: fingerprints of both service keys.
+
+    Raises:
+        FormatError: the proposal is malformed.
+        VerificationError: it names other identities, or a signature does not hold.
+    """
+    named = named_identities(proposal.body)
+    if not named or any(pair != (previous, following) for pair in named):
+        raise _problem(f"proposal names other identities: expected {previous} to {following}, got {named}")
+    _verify_proposer(proposal, members)
+    voters = _verify_ballots(proposal, members)
+    active_members = {name for name, member in members.items() if member.status == "Active"}
+    plain = sum(1 for name in voters if name in active_members and _PLAIN_YES.match(proposal.ballots[name]))
+    return VerifiedOpening(
+        proposal.proposal_id, previous, following, proposal.proposer_id, tuple(voters), plain, len(active_members)
+    )
+
+
+def _verify_proposer(proposal: OpeningProposal, members: Mapping[str, MemberKey]) -> None:
+    request = proposal.request
+    if request is None or request.kind != "proposal" or request.member_id != proposal.proposer_id:
+        raise _problem("the proposer's signed request is not in the ledger")
+    _verify_request(request, members)
+    if request.body != proposal.body:
+        raise _problem("the proposal is not what its proposer signed")
+    if proposal.proposal_id not in request.proposal_ids(proposal.roots):
+        raise _problem(f"the proposal's id {proposal.proposal_id} is not that of the signed request")
+
+
+def _verify_ballots(proposal: OpeningProposal, members: Mapping[str, MemberKey]) -> list[str]:
+    counted = (
+        [member for member, vote in proposal.final_votes.items() if vote]
+        if proposal.final_votes is not None
+        else list(proposal.ballots)
+    )
+    voters = []
+    for member in sorted(counted):
+        if member not in members:
+            continue  # joined since the recovery began: neither counted nor held against it
+        request, text = proposal.ballot_requests.get(member), proposal.ballots.get(member)
+        if request is None or text is None or request.kind != "ballot":
+            raise _problem(f"the signed ballot of member {member} is not in the ledger")
+        _verify_request(request, members)
+        if request.proposal_id != proposal.proposal_id:
+            raise _problem(f"the ballot of member {member} was cast for another proposal")
+        if _ballot_text(request.body) != text:
+            raise _problem(f"the ballot of member {member} is not what it signed")
+        voters.append(member)
+    return voters
+
+
+def _verify_request(request: MemberRequest, members: Mapping[str, MemberKey]) -> None:
+    member = members.get(request.member_id)
+    if member is None:
+        raise _problem(f"{request.kind} is signed by {request.member_id}, not a member under the previous identity")
+    if not request.holds(public_key(member.spki)):
+        raise _problem(f"signature of member {request.member_id} on its {request.kind} does not hold")
+
+
+def _ballot_text(body: bytes) -> str | None:
+    try:
+        ballot = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    text = ballot.get("ballot") if isinstance(ballot, dict) else None
+    return text if isinstance(text, str) else None
+
+
+def _problem(message: str) -> VerificationError:
+    return VerificationError(message, code="opening-unverified")
