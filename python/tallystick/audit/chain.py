@@ -119,10 +119,7 @@ def _report_without_anchor(state: TrustedState, log: FindingLog) -> None:
         if not _opened(state.identities[index]) and not _endorsed(state, index - 1, index):
             _report_unvouched(state.identities[index], log)
             break
-    if first.fingerprint is None:
-        option = "--service-cert FILE"
-    else:
-        option = f"--service-key-sha256 {first.fingerprint}"
+    option = "--service-cert FILE" if first.fingerprint is None else f"--service-key-sha256 {first.fingerprint}"
     log.add(
         "anchor-missing",
         f"no trust anchor: the service identity is the ledger's own word; if you know it from elsewhere, add {option}",

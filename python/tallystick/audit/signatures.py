@@ -98,9 +98,14 @@ class SignatureChecker:
             if signer is not None or service is not None:
                 pending.append(
                     _Pending(
-                        record.seqno, record.view, record.file_index, record.offset, record.first_proven,
-                        record.node_id, index,
-                    )  # fmt: skip
+                        record.seqno,
+                        record.view,
+                        record.file_index,
+                        record.offset,
+                        record.first_proven,
+                        record.node_id,
+                        index,
+                    )
                 )
             else:
                 self.unverifiable += 1
@@ -211,7 +216,9 @@ class SignatureChecker:
     def _known_signer(self, record: SignatureRecord, node: NodeState | None) -> PublicKey | None:
         node_id = record.node_id or "absent"
         if node is None:
-            self._log.add("signer-unknown", f"signed by node {node_id}, which the ledger does not know", self._place(record))
+            self._log.add(
+                "signer-unknown", f"signed by node {node_id}, which the ledger does not know", self._place(record)
+            )
             return None
         if node.status == "Pending" or node.joined is not None:
             reason = "is Pending" if node.status == "Pending" else "joined after the last signature of a trusted node"

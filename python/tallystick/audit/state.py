@@ -126,9 +126,7 @@ class TrustedState:
             nodes=dict(self.nodes),
             members=dict(self.members),
             openings={
-                name: replace(
-                    opening, ballots=dict(opening.ballots), ballot_requests=dict(opening.ballot_requests)
-                )
+                name: replace(opening, ballots=dict(opening.ballots), ballot_requests=dict(opening.ballot_requests))
                 for name, opening in self.openings.items()
             },
             endorsements=list(self.endorsements),

@@ -130,9 +130,7 @@ class TrustedLedger:
 
     def cover_nodes(self, seqno: int) -> bool:
         """A trusted node signed everything before ``seqno``: nodes of 1.x that joined before it now count."""
-        waiting = [
-            name for name, node in self.state.nodes.items() if node.joined is not None and node.joined < seqno
-        ]
+        waiting = [name for name, node in self.state.nodes.items() if node.joined is not None and node.joined < seqno]
         for name in waiting:
             self.state.nodes[name] = replace(self.state.nodes[name], joined=None)
         return bool(waiting)
@@ -289,7 +287,9 @@ class TrustedLedger:
         before = known.status if known is not None else None
         if before != status and (before, status) not in _NODE_STEPS and (known is not None or self.state.complete):
             self._log.add(
-                "node-status", f"status of node {node_id} goes from {before or 'absent'} to {status}, which none does", at
+                "node-status",
+                f"status of node {node_id} goes from {before or 'absent'} to {status}, which none does",
+                at,
             )
         node = replace(
             known or NodeState(str(status)), status=str(status), retired_committed=row.get("retired_committed") is True
@@ -352,14 +352,16 @@ class TrustedLedger:
         if not is_issued_by(certificate, identity.spki):
             self._log.add(
                 "node-not-endorsed",
-                f"certificate of node {node_id} is not issued by the service in force: expected {identity.fingerprint}, "
-                f"got issuer {certificate.issuer_text}",
+                f"certificate of node {node_id} is not issued by the service in force: expected the key "
+                f"{identity.fingerprint}, got issuer {certificate.issuer_text}",
                 at,
             )
             return False
         if node is None:
             if self.state.complete:
-                self._log.add("node-certificate-stray", f"certificate for node {node_id}, which is not in {NODES_INFO}", at)
+                self._log.add(
+                    "node-certificate-stray", f"certificate for node {node_id}, which is not in {NODES_INFO}", at
+                )
                 return True
             # In a suffix the row can stand before the start; the service's word for the key is what counts.
             node = NodeState("Trusted")

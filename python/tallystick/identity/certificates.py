@@ -16,9 +16,7 @@ from tallystick.errors import FormatError
 
 __all__ = ["is_issued_by", "parse_certificate", "parse_public_key_pem", "public_key"]
 
-_PUBLIC_KEY_PEM = re.compile(
-    rb"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]{1,8192})-----END PUBLIC KEY-----\s*\Z"
-)
+_PUBLIC_KEY_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]{1,8192})-----END PUBLIC KEY-----\s*\Z")
 
 # A service has tens of nodes and members at a time; a cache of this size serves any of them.
 _CACHED = 4096

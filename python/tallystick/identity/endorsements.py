@@ -110,9 +110,7 @@ class Endorsement:
     def follows(self, older: Endorsement) -> bool:
         """Whether this epoch starts where ``older`` ends: the next seqno, and two views on, as a recovery does."""
         return (
-            older.end is not None
-            and self.begin.seqno == older.end.seqno + 1
-            and self.begin.view == older.end.view + 2
+            older.end is not None and self.begin.seqno == older.end.seqno + 1 and self.begin.view == older.end.view + 2
         )
 
     @property

@@ -25,6 +25,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from tallystick import _native
@@ -214,7 +215,7 @@ def find_ledger_files(
     if compare_copies:
         findings += _compare_spares(spares, parts)
         findings += _compare_neighbours(parts)
-    for before, after in zip(parts, parts[1:], strict=False):
+    for before, after in pairwise(parts):
         if before.last is not None and after.first > before.last + 1:
             findings.append(_gap(before, after))
     return LedgerFiles(tuple(parts), tuple(collected.left_out), tuple(spares), tuple(findings))
@@ -259,9 +260,7 @@ def _collect_directory(
     for item in entries:
         if not item.is_file():
             if item.name.startswith("ledger_"):
-                collected.findings.append(
-                    FileFinding("file-name-unknown", "not a regular file, not read", item.path)
-                )
+                collected.findings.append(FileFinding("file-name-unknown", "not a regular file, not read", item.path))
             continue
         name = parse_chunk_name(item.name)
         if name is None:

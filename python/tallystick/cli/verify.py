@@ -1,0 +1,182 @@
+"""``tallystick verify``: the main job."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from tallystick.cli.exit_status import ExitStatus
+
+_LEVELS = ("parse", "offsets", "headers", "merkle", "full")
+_FORMATS = ("text", "json", "jsonl", "sarif", "junit")
+
+# A line this often is enough for eyes, and costs nothing.
+_PROGRESS_SECONDS = 0.2
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--service-cert",
+    "service_certs",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="Certificate of the service, known to you from elsewhere; repeatable.",
+)
+@click.option(
+    "--service-key-sha256",
+    "service_keys",
+    multiple=True,
+    metavar="HEX",
+    help="SHA-256 of the service's public key (SubjectPublicKeyInfo); repeatable.",
+)
+@click.option("--trust-genesis", is_flag=True, help="Trust the identity in the first transaction, whoever wrote it.")
+@click.option("--expect-head", metavar="TXID", help="Fail unless the ledger holds this transaction ID, signed.")
+@click.option(
+    "--receipt",
+    "receipts",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="Fail unless the ledger holds what this receipt proves; repeatable.",
+)
+@click.option("--uncommitted", is_flag=True, help="Read uncommitted chunks of directories too.")
+@click.option("--recovery", is_flag=True, help="Read .recovery files of directories too.")
+@click.option("--level", type=click.Choice(_LEVELS), default="full", show_default=True, help="How much to check.")
+@click.option("--jobs", type=click.IntRange(min=0), default=0, help="Worker threads; 0: one a core.")
+@click.option(
+    "--checkpoint",
+    type=click.Path(),
+    metavar="FILE",
+    help="Go on from this file if it exists; write it when the ledger is verified.",
+)
+@click.option("--format", "output_format", type=click.Choice(_FORMATS), default="text", show_default=True)
+@click.option("--output", type=click.Path(), metavar="FILE", help="Write the report to a file, all or nothing.")
+@click.option("-q", "--quiet", is_flag=True, help="Text: the verdict and what decided it; no progress.")
+def verify(
+    *,
+    paths: tuple[str, ...],
+    service_certs: tuple[str, ...],
+    service_keys: tuple[str, ...],
+    trust_genesis: bool,
+    expect_head: str | None,
+    receipts: tuple[str, ...],
+    uncommitted: bool,
+    recovery: bool,
+    level: str,
+    jobs: int,
+    checkpoint: str | None,
+    output_format: str,
+    output: str | None,
+    quiet: bool,
+) -> int:
+    """Verify ledger directories and chunk files.
+
+    PATHS may overlap, as a node's main and read-only directories do: copies are compared, and what differs is
+    reported. A file named itself is read whatever its kind.
+
+    Pin the service with --service-cert or --service-key-sha256. Without an anchor the verdict is undecided at
+    best, for then the ledger only vouches for itself.
+
+    Exit codes: 0 verified, 1 failed, 2 usage, 3 could not decide.
+    """
+    from tallystick.audit.auditor import audit_ledger
+    from tallystick.identity.trust_anchor import TrustAnchor
+
+    anchor = TrustAnchor.from_options(
+        service_certs=service_certs, service_key_sha256=service_keys, trust_genesis=trust_genesis
+    )
+    if expect_head is not None:
+        _check_txid(expect_head)
+    if output is not None and not Path(output).absolute().parent.is_dir():
+        raise click.UsageError(f"directory of --output does not exist: {output}")
+    progress = None if quiet or not sys.stderr.isatty() else _Progress()
+    try:
+        verdict = audit_ledger(
+            paths,
+            anchor,
+            level=level,
+            jobs=jobs,
+            uncommitted=uncommitted,
+            recovery=recovery,
+            expect_head=expect_head,
+            receipts=receipts,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+    finally:
+        if progress is not None:
+            progress.clear()
+    _write(_renderer(output_format, quiet)(verdict), output)
+    outcomes = {"verified": ExitStatus.OK, "failed": ExitStatus.FAILED, "undecided": ExitStatus.UNDECIDED}
+    return int(outcomes[verdict.verdict.value])
+
+
+def _check_txid(text: str) -> None:
+    from tallystick.errors import FormatError
+    from tallystick.types import TxId
+
+    try:
+        TxId.parse(text)
+    except FormatError as error:
+        raise click.UsageError(f"--expect-head: {error.message}") from error
+
+
+def _renderer(output_format: str, quiet: bool) -> Callable[..., str]:
+    # Each format's module is imported only when it is asked for.
+    if output_format == "text":
+        from tallystick.report.text import render_text
+
+        return lambda verdict: render_text(verdict, quiet=quiet)
+    if output_format == "sarif":
+        from tallystick.report.sarif import render_sarif
+
+        return render_sarif
+    if output_format == "junit":
+        from tallystick.report.junit import render_junit
+
+        return render_junit
+    from tallystick.report.json import render_json, render_jsonl
+
+    return render_jsonl if output_format == "jsonl" else render_json
+
+
+def _write(text: str, output: str | None) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    from tallystick.audit.checkpoint import write_atomically
+
+    write_atomically(output, text)
+
+
+class _Progress:
+    """A line on stderr that is written over."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._next = 0.0
+        self._width = 0
+
+    def __call__(self, done: int, total: int, transactions: int) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _PROGRESS_SECONDS
+        rate = done / max(now - self._start, 1e-6) / 1e6
+        percent = 100 * done // total if total else 100
+        line = f"{min(percent, 100)} %  {transactions:,} transactions  {rate:,.0f} MB/s"
+        sys.stderr.write("\r" + line.ljust(self._width))
+        sys.stderr.flush()
+        self._width = len(line)
+
+    def clear(self) -> None:
+        """Removes the line."""
+        if self._width:
+            sys.stderr.write("\r" + " " * self._width + "\r")
+            sys.stderr.flush()

@@ -1,0 +1,126 @@
+"""Reports for people: the verdict in the first line, then what it rests on; fits 80 columns, needs no colour."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from tallystick.audit.verdict import IdentityReport, LedgerVerdict
+from tallystick.findings import Effect, Finding, Severity, Verdict
+
+__all__ = ["render_text"]
+
+_WIDTH = 80
+_LABEL = 12
+
+_TRUSTED_BY = {
+    "pinned": "pinned by you",
+    "genesis": "trusted as the genesis",
+    "opening": "opened by the members of the identity before it",
+    "endorsement": "endorsed by a newer identity that is trusted",
+    None: "not trusted",
+}
+_ANCHORS = {
+    "service-cert": "service certificate",
+    "service-key": "service key fingerprint",
+    "genesis": "the first transaction itself (--trust-genesis)",
+    "none": "none",
+}
+
+
+def render_text(verdict: LedgerVerdict, *, quiet: bool = False) -> str:
+    """The report as text, ending in a newline; ``quiet`` keeps the first line and failing findings."""
+    lines = [_headline(verdict)]
+    if quiet:
+        lines += _findings([item for item in verdict.findings if item.verdict_effect is not Effect.NONE], verdict)
+        return "\n".join(lines) + "\n"
+    lines += _field("anchor", _anchor(verdict))
+    lines += _field("read", _counts(verdict))
+    lines += _field("unsigned", _tail(verdict))
+    if verdict.identities:
+        lines += ["", "Service identities"]
+        for number, identity in enumerate(verdict.identities, 1):
+            lines += _identity(number, identity)
+    if verdict.findings:
+        lines += ["", "Findings", *_findings(verdict.findings, verdict)]
+    if verdict.not_checked:
+        lines += ["", "Not checked"]
+        for item in verdict.not_checked:
+            lines += _wrap(item, "  - ", "    ")
+    return "\n".join(lines) + "\n"
+
+
+def _headline(verdict: LedgerVerdict) -> str:
+    proven = verdict.proven
+    if verdict.verdict is Verdict.VERIFIED and proven is not None:
+        return f"VERIFIED: transactions {proven.first_seqno} to {proven.last_seqno} ({proven.last_txid}) are proven"
+    word = "FAILED" if verdict.verdict is Verdict.FAILED else "UNDECIDED"
+    if proven is None:
+        return f"{word}: nothing is proven"
+    return f"{word}: proven are only transactions {proven.first_seqno} to {proven.last_seqno} ({proven.last_txid})"
+
+
+def _anchor(verdict: LedgerVerdict) -> str:
+    text = _ANCHORS.get(verdict.anchor_kind, verdict.anchor_kind)
+    return text + "".join(f"\n{key}" for key in verdict.anchor_keys)
+
+
+def _counts(verdict: LedgerVerdict) -> str:
+    parts = [
+        _number(verdict.files, "file"),
+        _number(verdict.transactions, "transaction"),
+        _number(verdict.signatures, "signature"),
+    ]
+    return f"{', '.join(parts)}; level {verdict.level}"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def _tail(verdict: LedgerVerdict) -> str:
+    tail = verdict.unsigned_tail
+    if tail is None:
+        return "nothing after the last signature"
+    return f"{_number(tail.count, 'transaction')} from seqno {tail.first_seqno} on, not proven"
+
+
+def _identity(number: int, identity: IdentityReport) -> Iterator[str]:
+    yield f"{number:>3}  {identity.service_key_sha256 or '(key unknown)'}"
+    first = str(identity.first_txid) if identity.first_txid is not None else "before the start"
+    span = f"{first} to {identity.last_signed_txid or 'no signature'}"
+    status = f"{identity.status}, " if identity.status else ""
+    text = f"{span}, {status}{_number(identity.signatures, 'signature')}; {_TRUSTED_BY[identity.trusted_by]}"
+    yield from _wrap(text, "     ", "     ")
+
+
+def _findings(findings: Iterable[Finding], verdict: LedgerVerdict) -> list[str]:
+    lines: list[str] = []
+    for item in findings:
+        where = f"  {item.txid}" if item.txid is not None else ""
+        lines.append(f"  {item.severity.value} {item.code}{where}")
+        lines += _wrap(item.message, "    ", "    ")
+        if item.file is not None:
+            lines.append(f"    {item.file}" + (f", offset {item.offset}" if item.offset is not None else ""))
+        if item.severity is Severity.ERROR and item.txid is not None and verdict.proven is not None:
+            seqno = int(item.txid.partition(".")[2])
+            if seqno > verdict.proven.last_seqno:
+                lines.append(f"    last proven transaction before it: {verdict.proven.last_txid}")
+    return lines
+
+
+def _field(label: str, text: str) -> list[str]:
+    first, *rest = text.split("\n")
+    lines = _wrap(first, f"  {label:<{_LABEL - 2}}", " " * _LABEL)
+    return lines + [" " * _LABEL + line for line in rest]
+
+
+def _wrap(text: str, first: str, following: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent=following,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [first.rstrip()]
