@@ -10,6 +10,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tallystick.audit.auditor import audit_ledger as audit_ledger
+    from tallystick.audit.auditor import verify_ledger as verify_ledger
+    from tallystick.audit.verdict import LedgerVerdict as LedgerVerdict
+    from tallystick.audit.verdict import LedgerVerificationError as LedgerVerificationError
+    from tallystick.audit.verdict import VerifiedLedger as VerifiedLedger
+    from tallystick.identity.trust_anchor import TrustAnchor as TrustAnchor
     from tallystick.ledger.chunk import Chunk as Chunk
     from tallystick.ledger.ledger import Ledger as Ledger
     from tallystick.ledger.transaction import Transaction as Transaction
@@ -21,18 +27,30 @@ __version__: str
 _HOMES = {
     "Chunk": "tallystick.ledger.chunk",
     "Ledger": "tallystick.ledger.ledger",
+    "LedgerVerdict": "tallystick.audit.verdict",
+    "LedgerVerificationError": "tallystick.audit.verdict",
     "MerkleTree": "tallystick.merkle.tree",
     "Transaction": "tallystick.ledger.transaction",
+    "TrustAnchor": "tallystick.identity.trust_anchor",
     "TxId": "tallystick.types",
+    "VerifiedLedger": "tallystick.audit.verdict",
+    "audit_ledger": "tallystick.audit.auditor",
+    "verify_ledger": "tallystick.audit.auditor",
 }
 
 __all__ = [
     "Chunk",
     "Ledger",
+    "LedgerVerdict",
+    "LedgerVerificationError",
     "MerkleTree",
     "Transaction",
+    "TrustAnchor",
     "TxId",
+    "VerifiedLedger",
     "__version__",
+    "audit_ledger",
+    "verify_ledger",
 ]
 
 
