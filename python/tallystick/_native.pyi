@@ -95,6 +95,14 @@ class SignatureBatch:
     def submit_prehashed(self, tag: int, key: PublicKey, digest: bytes, der_signature: bytes) -> None: ...
     def submit_prehashed_many(self, checks: Sequence[tuple[int, PublicKey, bytes, bytes]]) -> None:
         """``submit_prehashed`` for each (tag, key, digest, signature), in one call."""
+    def submit_receipts(self, receipts: Sequence[tuple[int, JsonReceipt, PublicKey, bytes | None]]) -> None:
+        """Queues the node signature of each receipt over the root that its path leads to from the leaf given here.
+
+        Each is (tag, receipt, key of the node, leaf); without a leaf, that of the receipt is taken.
+
+        Raises:
+            ValueError: a leaf is neither given nor determined by the receipt.
+        """
     def submit_cose(self, tag: int, key: PublicKey, message: bytes, signature: bytes, algorithm: int) -> None: ...
     def submit_records(
         self,
@@ -540,22 +548,40 @@ class JsonReceipt:
     def service_endorsements(self) -> list[str]: ...
     @property
     def is_signature_transaction(self) -> bool | None: ...
-    def leaf_with_claims(self, claims_digest: bytes) -> bytes: ...
+    @property
+    def unknown_fields(self) -> list[str]:
+        """Fields beside those of CCF; they carry nothing."""
+    def leaf_with_claims(self, claims_digest: bytes) -> bytes:
+        """The leaf of these components with a claims digest that the caller knows; ``ValueError`` if the leaf is given."""
     def leaf_without_claims(self) -> bytes:
         """Leaf of an entry that has commit evidence but no claims (entry type 3)."""
     def root(self, leaf: bytes) -> bytes: ...
     def shape_fits(self, leaf_index: int) -> bool:
         """Whether some tree size gives leaf ``leaf_index`` a path with these directions (formats: path shape)."""
+    def tree_sizes(self, leaf_index: int) -> tuple[int, int] | None:
+        """Smallest and largest of the tree sizes (= seqnos of the signature transaction) that do; None when none does."""
 
 @final
 class FormatErrorValue:
+    """Why a document could not be parsed."""
+
     @property
     def code(self) -> str: ...
     @property
     def message(self) -> str: ...
+    @property
+    def offset(self) -> int | None: ...
+    @property
+    def is_limit(self) -> bool:
+        """Whether a limit of ours stopped the work: neither well-formed nor malformed."""
 
 @final
 class CoseProof:
+    """One inclusion proof: ``{1: [write set digest, commit evidence, claims digest], 2: [[left, hash], …]}``."""
+
+    @staticmethod
+    def parse(data: bytes) -> CoseProof:
+        """Parses a proof on its own, as a node hands it out; its path must have a shape that its leaf can have."""
     @property
     def write_set_digest(self) -> bytes: ...
     @property
@@ -573,7 +599,11 @@ class CoseProof:
 
 @final
 class CoseReceipt:
-    """A COSE receipt of the CCF profile (RFC 9942, draft-ietf-scitt-receipts-ccf-profile): vds 2, one or more inclusion proofs."""
+    """A COSE receipt of the CCF profile (RFC 9942, draft-ietf-scitt-receipts-ccf-profile): vds 2, one or more inclusion proofs.
+
+    Parsing checks that each path has the shape which its leaf (seqno in the commit evidence) has in the tree that was
+    signed (seqno in ``ccf.v1`` / ``txid``).
+    """
 
     @staticmethod
     def parse(data: bytes) -> CoseReceipt: ...

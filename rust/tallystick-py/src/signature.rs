@@ -9,6 +9,7 @@ use tallystick_core::types::to_hex;
 
 use crate::error::coded;
 use crate::merkle::digest;
+use crate::receipt::{Submitted, check_of};
 
 #[pyclass(frozen, eq, hash, module = "tallystick._native")]
 #[derive(PartialEq, Eq)]
@@ -120,6 +121,12 @@ impl SignatureBatch {
             .iter()
             .map(|(tag, key, root, signature)| Ok((*tag, prehashed(key, root.as_bytes(), signature.as_bytes())?)))
             .collect::<PyResult<_>>()?;
+        self.submit(py, checks);
+        Ok(())
+    }
+
+    fn submit_receipts(&self, py: Python<'_>, receipts: Vec<Submitted<'_>>) -> PyResult<()> {
+        let checks = receipts.iter().map(check_of).collect::<PyResult<_>>()?;
         self.submit(py, checks);
         Ok(())
     }

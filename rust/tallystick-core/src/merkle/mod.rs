@@ -40,7 +40,6 @@ pub const CODES: &[&str] = &[
     "merkle-index-out-of-range",
     "merkle-size-out-of-range",
     "merkle-subtree-unaligned",
-    "merkle-path-too-long",
 ];
 
 /// What can be wrong with a tree value, or with a question put to a tree.
@@ -105,14 +104,6 @@ pub enum MerkleError {
         /// Size of the tree it was appended to.
         size: u64,
     },
-    /// No tree is this deep.
-    #[error("Merkle path: expected at most {limit} steps, got {actual}")]
-    PathTooLong {
-        /// The limit.
-        limit: usize,
-        /// Steps met.
-        actual: usize,
-    },
 }
 
 impl Coded for MerkleError {
@@ -125,12 +116,11 @@ impl Coded for MerkleError {
             Self::IndexOutOfRange { .. } => "merkle-index-out-of-range",
             Self::SizeOutOfRange { .. } => "merkle-size-out-of-range",
             Self::SubtreeUnaligned { .. } => "merkle-subtree-unaligned",
-            Self::PathTooLong { .. } => "merkle-path-too-long",
         }
     }
 
     fn is_limit(&self) -> bool {
-        matches!(self, Self::SizeLimit { .. } | Self::PathTooLong { .. })
+        matches!(self, Self::SizeLimit { .. })
     }
 }
 
