@@ -1,0 +1,387 @@
+//! One step in the life of one proposal, run again: `validate`, every ballot, `resolve`, `apply`, each in a
+//! context of its own, over the public tables as of the transaction before.
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rquickjs::function::Args;
+use rquickjs::{Coerced, Ctx, Object, Value};
+
+use crate::api::{self, EffectValue, Host, Role, Setting};
+use crate::engine::{self, Budget, Code, FailureKind, Program, ScriptFailure};
+use crate::tables::{self, Bytes, Tables, WriteSet};
+
+/// Effects that one `apply` may ask for before it is taken for hostile.
+const MAX_EFFECTS: usize = 10_000;
+
+/// Text that stands in the replayed writes where CCF wrote what only the service could make (a certificate).
+///
+/// The number is the position of the effect among those of this `apply`.
+pub fn placeholder(effect: usize) -> String {
+    format!("@tallystick-effect-{effect}@")
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Tables before the transaction.
+    pub tables: Tables,
+    /// The transaction's own writes that ballots and `resolve` see (the proposal, its ballots so far).
+    pub before_resolve: WriteSet,
+    /// Writes that `apply` sees on top of those (the accepted proposal, others removed).
+    pub before_apply: WriteSet,
+    /// The constitution in force.
+    pub constitution: Arc<Program>,
+    /// Id of the proposal.
+    pub proposal_id: String,
+    /// Its text, as submitted.
+    pub proposal: Arc<str>,
+    /// Id of its proposer.
+    pub proposer_id: String,
+    /// Ballots, ascending by member id.
+    pub ballots: Vec<(String, String)>,
+    /// Whether to run `validate`.
+    pub validate: bool,
+    /// Whether to run `apply`.
+    pub apply: bool,
+    /// Answer to `network.getLatestLedgerSecretSeqno`.
+    pub ledger_secret_seqno: u64,
+    /// CCF 1.x: `delete` answers whether the key was there.
+    pub delete_answers: bool,
+    /// For each of the calls.
+    pub budget: Budget,
+}
+
+/// Something that `apply` asked of the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// Name of the function.
+    pub function: &'static str,
+    /// Its arguments, as a JSON array.
+    pub arguments: String,
+}
+
+/// What `apply` did.
+#[derive(Clone, Debug, Default)]
+pub struct Application {
+    /// What it wrote.
+    pub writes: WriteSet,
+    /// What it asked for, in order.
+    pub effects: Vec<Effect>,
+}
+
+/// What came out.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// `validate`: whether valid, and the description.
+    pub validation: Option<Result<(bool, String), ScriptFailure>>,
+    /// Votes of the ballots that ran, ascending by member id.
+    pub votes: BTreeMap<String, bool>,
+    /// Ballots that did not.
+    pub vote_failures: BTreeMap<String, ScriptFailure>,
+    /// What `resolve` returned, as text.
+    pub resolution: Option<Result<String, ScriptFailure>>,
+    /// What `apply` did.
+    pub application: Option<Result<Application, ScriptFailure>>,
+    /// Sources of values used that no replay can repeat.
+    pub unrepeatable: BTreeSet<&'static str>,
+    /// Names the call that could be neither ended nor interrupted; what follows it was not run.
+    pub stuck: Option<String>,
+}
+
+/// Runs `task`; `starting` is told the name of each call before it starts.
+pub fn run(task: &Task, starting: &mut dyn FnMut(&str)) -> Outcome {
+    let mut outcome = Outcome::default();
+    let before = Rc::new(RefCell::new(TransactionView::new(task)));
+    if task.validate {
+        starting("validate");
+        outcome.validation = Some(validate(task, &before));
+    }
+    before.borrow_mut().overlay(&task.before_resolve);
+    for (member, ballot) in &task.ballots {
+        starting(&format!("ballot of member {member}"));
+        match vote(task, &before, member, ballot) {
+            Ok(vote) => {
+                outcome.votes.insert(member.clone(), vote);
+            }
+            Err(failure) => {
+                outcome.vote_failures.insert(member.clone(), failure);
+            }
+        }
+    }
+    starting("resolve");
+    outcome.resolution = Some(resolve(task, &before, &outcome.votes));
+    if task.apply {
+        starting("apply");
+        before.borrow_mut().overlay(&task.before_apply);
+        outcome.application = Some(apply(task, &before));
+    }
+    outcome.unrepeatable = std::mem::take(&mut before.borrow_mut().unrepeatable);
+    outcome
+}
+
+type View = Rc<RefCell<TransactionView>>;
+
+fn setting(task: &Task, role: Role) -> Setting {
+    Setting { role, budget: task.budget, delete_answers: task.delete_answers }
+}
+
+fn call_constitution<R>(
+    task: &Task,
+    view: &View,
+    role: Role,
+    function: &str,
+    arguments: impl for<'js> FnOnce(&Ctx<'js>, &mut Args<'js>) -> rquickjs::Result<()>,
+    read: impl for<'js> FnOnce(&Ctx<'js>, Value<'js>) -> rquickjs::Result<R>,
+) -> Result<R, ScriptFailure> {
+    engine::call(
+        &task.budget,
+        Code::Program(&task.constitution),
+        function,
+        |ctx| api::install(ctx, view, setting(task, role)),
+        arguments,
+        read,
+    )
+}
+
+fn validate(task: &Task, view: &View) -> Result<(bool, String), ScriptFailure> {
+    let (is_object, valid, description) = call_constitution(
+        task,
+        view,
+        Role::Propose,
+        "validate",
+        |_, arguments| arguments.push_arg(task.proposal.as_ref()),
+        |ctx, value| {
+            let Some(object) = value.as_object() else { return Ok((false, false, String::new())) };
+            let valid: Coerced<bool> = object.get("valid")?;
+            let description: Value<'_> = object.get("description")?;
+            let description = match description.is_undefined() {
+                true => String::new(),
+                false => description.get::<Coerced<String>>()?.0,
+            };
+            let _ = ctx;
+            Ok((true, valid.0, description))
+        },
+    )?;
+    if is_object {
+        Ok((valid, description))
+    } else {
+        Err(ScriptFailure::new(FailureKind::Exception, "validate() returned no object"))
+    }
+}
+
+fn vote(task: &Task, view: &View, member: &str, ballot: &str) -> Result<bool, ScriptFailure> {
+    let name = format!("public:ccf.gov.proposals_info[{}].ballots[{member}]", task.proposal_id);
+    engine::call(
+        &task.budget,
+        Code::Source { name: &name, text: ballot },
+        "vote",
+        |ctx| api::install(ctx, view, setting(task, Role::Propose)),
+        |_, arguments| {
+            arguments.push_arg(task.proposal.as_ref())?;
+            arguments.push_arg(task.proposer_id.as_str())
+        },
+        |_, value| Ok(value.get::<Coerced<bool>>()?.0),
+    )
+}
+
+fn resolve(task: &Task, view: &View, votes: &BTreeMap<String, bool>) -> Result<String, ScriptFailure> {
+    call_constitution(
+        task,
+        view,
+        Role::Propose,
+        "resolve",
+        |ctx, arguments| {
+            arguments.push_arg(task.proposal.as_ref())?;
+            arguments.push_arg(task.proposer_id.as_str())?;
+            let list = rquickjs::Array::new(ctx.clone())?;
+            for (index, (member, vote)) in votes.iter().enumerate() {
+                let entry = Object::new(ctx.clone())?;
+                entry.set("member_id", member.as_str())?;
+                entry.set("vote", *vote)?;
+                list.set(index, entry)?;
+            }
+            arguments.push_arg(list)?;
+            arguments.push_arg(task.proposal_id.as_str())
+        },
+        |_, value| Ok(value.get::<Coerced<String>>()?.0),
+    )
+}
+
+fn apply(task: &Task, view: &View) -> Result<Application, ScriptFailure> {
+    call_constitution(
+        task,
+        view,
+        Role::Apply,
+        "apply",
+        |_, arguments| {
+            arguments.push_arg(task.proposal.as_ref())?;
+            arguments.push_arg(task.proposal_id.as_str())
+        },
+        |_, _| Ok(()),
+    )?;
+    Ok(std::mem::take(&mut view.borrow_mut().application))
+}
+
+/// The tables as the transaction sees them: those before it, under what it has written so far.
+struct TransactionView {
+    tables: Tables,
+    written: WriteSet,
+    application: Application,
+    ledger_secret_seqno: u64,
+    unrepeatable: BTreeSet<&'static str>,
+}
+
+impl TransactionView {
+    fn new(task: &Task) -> Self {
+        Self {
+            tables: task.tables.clone(),
+            written: WriteSet::new(),
+            application: Application::default(),
+            ledger_secret_seqno: task.ledger_secret_seqno,
+            unrepeatable: BTreeSet::new(),
+        }
+    }
+
+    fn overlay(&mut self, writes: &WriteSet) {
+        for (table, keys) in writes {
+            let written = self.written.entry(Arc::clone(table)).or_default();
+            written.extend(keys.iter().map(|(key, value)| (Arc::clone(key), value.clone())));
+        }
+    }
+}
+
+impl Host for TransactionView {
+    fn get(&self, table: &str, key: &[u8]) -> Option<Bytes> {
+        match self.written.get(table).and_then(|written| written.get(key)) {
+            Some(written) => written.clone(),
+            None => self.tables.get(table, key).map(|found| Arc::clone(&found.value)),
+        }
+    }
+
+    fn version(&self, table: &str, key: &[u8]) -> Option<u64> {
+        self.tables.get(table, key).map(|found| found.seqno)
+    }
+
+    fn entries(&self, table: &str) -> Vec<(Bytes, Bytes)> {
+        let none = BTreeMap::new();
+        let written = self.written.get(table).unwrap_or(&none);
+        let committed = self.tables.table(table).map(tables::in_map_order).unwrap_or_default();
+        let unchanged = committed
+            .into_iter()
+            .filter(|(key, _)| !written.contains_key(*key))
+            .map(|(key, value)| (Arc::clone(key), Arc::clone(&value.value)));
+        let changed = written.iter().filter_map(|(key, value)| Some((Arc::clone(key), value.clone()?)));
+        unchanged.chain(changed).collect()
+    }
+
+    fn write(&mut self, table: &str, key: &[u8], value: Option<&[u8]>) {
+        let (table, key): (Arc<str>, Bytes) = (table.into(), key.into());
+        let value: Option<Bytes> = value.map(Into::into);
+        self.written.entry(Arc::clone(&table)).or_default().insert(Arc::clone(&key), value.clone());
+        self.application.writes.entry(table).or_default().insert(key, value);
+    }
+
+    fn effect(&mut self, function: &'static str, arguments: String) -> Result<EffectValue, String> {
+        if self.application.effects.len() >= MAX_EFFECTS {
+            return Err(format!("more than {MAX_EFFECTS} calls that reach the node"));
+        }
+        self.application.effects.push(Effect { function, arguments });
+        Ok(match function {
+            "getLatestLedgerSecretSeqno" => EffectValue::Number(self.ledger_secret_seqno),
+            "generateEndorsedCertificate" | "generateNetworkCertificate" => {
+                EffectValue::Text(placeholder(self.application.effects.len() - 1))
+            }
+            _ => EffectValue::Undefined,
+        })
+    }
+
+    fn unrepeatable(&mut self, what: &'static str) {
+        self.unrepeatable.insert(what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONSTITUTION: &str = r#"
+        const key = ccf.strToBuf("k");
+        export function validate(text) { return { valid: text === "{}", description: "d" }; }
+        export function resolve(text, proposer, votes, id) {
+          if (ccf.kv["public:ccf.gov.t"].get(key) === undefined) throw new Error("no state");
+          return votes.filter((v) => v.vote).length > 1 ? "Accepted" : "Open";
+        }
+        export function apply(text, id) {
+          const table = ccf.kv["public:ccf.gov.t"];
+          table.set(ccf.strToBuf("n"), ccf.jsonCompatibleToBuf({ size: table.size }));
+          table.delete(key);
+          ccf.node.triggerLedgerRekey();
+          table.set(ccf.strToBuf("cert"), ccf.strToBuf(ccf.network.generateNetworkCertificate("x", 3)));
+        }"#;
+
+    fn task(ballots: &[(&str, &str)], apply: bool) -> Task {
+        let budget = Budget::default();
+        let mut tables = Tables::new();
+        let entry = BTreeMap::from([(Bytes::from(*b"k"), Some(Bytes::from(*b"v")))]);
+        tables.update(7, &WriteSet::from([("public:ccf.gov.t".into(), entry)]));
+        Task {
+            tables,
+            before_resolve: WriteSet::new(),
+            before_apply: WriteSet::new(),
+            constitution: Program::compile("c", CONSTITUTION, &budget).unwrap().into(),
+            proposal_id: "p".into(),
+            proposal: "{}".into(),
+            proposer_id: "m".into(),
+            ballots: ballots.iter().map(|&(member, text)| (member.into(), text.into())).collect(),
+            validate: true,
+            apply,
+            ledger_secret_seqno: 1,
+            delete_answers: false,
+            budget,
+        }
+    }
+
+    #[test]
+    fn runs_the_life_of_a_proposal() {
+        let yes = "export function vote (proposal, proposer) { return proposal === '{}' && proposer === 'm' }";
+        let outcome = run(&task(&[("a", yes), ("b", yes), ("c", "export function vote() { throw 1 }")], true), &mut |_| ());
+        assert_eq!(outcome.validation, Some(Ok((true, "d".into()))));
+        assert_eq!(outcome.votes.values().collect::<Vec<_>>(), [&true, &true]);
+        assert_eq!(outcome.vote_failures.keys().collect::<Vec<_>>(), ["c"]);
+        assert_eq!(outcome.resolution, Some(Ok("Accepted".into())));
+        let application = outcome.application.unwrap().unwrap();
+        assert_eq!(application.effects.len(), 2);
+        let writes = &application.writes["public:ccf.gov.t"];
+        let text = |key: &str| writes[key.as_bytes()].as_ref().map(|value| String::from_utf8_lossy(value).into_owned());
+        assert_eq!(text("n").as_deref(), Some("{\"size\":1}"));
+        assert_eq!(text("k"), None);
+        assert_eq!(text("cert"), Some(placeholder(1)));
+    }
+
+    #[test]
+    fn a_ballot_can_only_read() {
+        let attempts = [
+            ("ccf.kv['public:ccf.gov.t'].set(ccf.strToBuf('k'), ccf.strToBuf('w'))", "read-only"),
+            ("ccf.kv['public:ccf.gov.t'].clear()", "read-only"),
+            ("ccf.kv['private'].get(ccf.strToBuf('k'))", "inaccessible"),
+            ("ccf.kv['public:app'].get(ccf.strToBuf('k'))", "inaccessible"),
+            ("ccf.node.triggerLedgerRekey()", "undefined"),
+            ("ccf.kv['public:ccf.gov.t'].get(new Uint8Array(1))", "ArrayBuffer"),
+            ("ccf.kv['public:ccf.gov.t'].get()", "Passed 0 arguments"),
+        ];
+        for (attempt, said) in attempts {
+            let ballot = format!("export function vote() {{ {attempt}; return true }}");
+            let outcome = run(&task(&[("a", &ballot)], false), &mut |_| ());
+            assert!(outcome.vote_failures["a"].message.contains(said), "{attempt}: {}", outcome.vote_failures["a"]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_repeated_is_told() {
+        let outcome = run(&task(&[("a", "export const vote = () => Math.random() < 2 && Date.now() > 0")], false), &mut |_| ());
+        assert_eq!(outcome.votes["a"], true);
+        assert_eq!(outcome.unrepeatable.into_iter().collect::<Vec<_>>(), ["Date", "Math.random"]);
+    }
+}
