@@ -622,3 +622,107 @@ class CoseReceipt:
         """``ccf.v1`` / ``txid``: that of the signature transaction."""
     @property
     def proofs(self) -> list[CoseProof]: ...
+
+# ---------------------------------------------------------------- governance scripts
+
+GOVERNANCE_PLACEHOLDER: str
+"""Pattern of the text that stands, in replayed writes, for what only the service could make; group 1: index into ``effects``."""
+
+@final
+class ScriptFailure:
+    """Why a script gave no value."""
+
+    @property
+    def kind(self) -> str:
+        """``compile``, ``evaluate``, ``export``, ``exception``, ``timed-out`` or ``engine``."""
+    @property
+    def message(self) -> str: ...
+    @property
+    def trace(self) -> str | None: ...
+
+@final
+class GovernanceTables:
+    """Public tables as of the last update; what was submitted to a replayer keeps the state that it was given."""
+
+    def __init__(self) -> None: ...
+    def update(self, seqno: int, writes: dict[str, dict[bytes, bytes | None]]) -> None: ...
+    def get(self, table: str, key: bytes) -> bytes | None: ...
+    def version(self, table: str, key: bytes) -> int | None:
+        """Seqno of the transaction that wrote ``key`` last."""
+    def items(self, table: str) -> list[tuple[bytes, bytes]]:
+        """Ascending by key."""
+    def size(self, table: str) -> int: ...
+    def names(self) -> list[str]: ...
+
+@final
+class GovernanceOutcome:
+    """What the scripts of one step in the life of a proposal gave."""
+
+    @property
+    def validation(self) -> tuple[bool, str] | ScriptFailure | None:
+        """Whether ``validate`` said valid, and its description; None when it was not asked for."""
+    @property
+    def votes(self) -> dict[str, bool]: ...
+    @property
+    def vote_failures(self) -> dict[str, ScriptFailure]: ...
+    @property
+    def resolution(self) -> str | ScriptFailure | None:
+        """What ``resolve`` returned, as text; None only when ``stuck``."""
+    @property
+    def writes(self) -> dict[str, dict[bytes, bytes | None]] | ScriptFailure | None:
+        """What ``apply`` wrote; None when it was not asked for."""
+    @property
+    def effects(self) -> list[tuple[str, str]]:
+        """What ``apply`` asked of the service: name of the function, arguments as a JSON array."""
+    @property
+    def unrepeatable(self) -> list[str]:
+        """Sources of values used that no replay can repeat: ``Date``, ``Math.random``."""
+    @property
+    def stuck(self) -> str | None:
+        """Names the script that could be neither ended nor interrupted; what follows it was not run."""
+
+@final
+class GovernanceReplayer:
+    """Runs ``validate``, ballots, ``resolve`` and ``apply`` on all cores, each in a context of its own, within budgets."""
+
+    def __init__(
+        self,
+        *,
+        jobs: int = 0,
+        max_pending: int = 64,
+        max_heap_bytes: int = ...,
+        max_stack_bytes: int = ...,
+        max_time_ms: int = ...,
+    ) -> None:
+        """``jobs`` 0 means one worker a core. The budgets hold for each call of a script; the defaults are CCF's."""
+    def submit(
+        self,
+        tables: GovernanceTables,
+        *,
+        constitution: str,
+        proposal_id: str,
+        proposal: bytes,
+        proposer_id: str,
+        ballots: dict[str, str],
+        before_resolve: dict[str, dict[bytes, bytes | None]],
+        before_apply: dict[str, dict[bytes, bytes | None]],
+        validate: bool,
+        apply: bool,
+        ledger_secret_seqno: int,
+        delete_answers: bool = False,
+    ) -> None:
+        """Queues one step; waits while the queue is full.
+
+        Raises:
+            LimitExceededError: too many scripts could not be interrupted.
+        """
+    def outcomes(self) -> list[GovernanceOutcome]:
+        """Those that are ready, in the order of submission."""
+    def finish(self) -> list[GovernanceOutcome]:
+        """Waits for all that is pending.
+
+        Raises:
+            LimitExceededError: too many scripts could not be interrupted.
+        """
+    @property
+    def pending(self) -> int: ...

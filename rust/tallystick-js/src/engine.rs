@@ -35,6 +35,9 @@ pub const MAX_SOURCE_BYTES: usize = 64 << 20;
 /// Longest message or trace that a failure keeps, in bytes: a script chooses them freely.
 pub const MAX_MESSAGE_BYTES: usize = 4096;
 
+/// Heap below which the collector of cycles stays asleep, in bytes: most calls end before they reach it.
+const COLLECT_ABOVE_BYTES: usize = 4 << 20;
+
 /// How often pending jobs may run while a module with a top-level `await` settles.
 const MAX_PENDING_JOBS: usize = 100_000;
 
@@ -220,6 +223,7 @@ impl Session {
         let runtime = Runtime::new().map_err(no_memory)?;
         runtime.set_max_stack_size(budget.stack_bytes);
         runtime.set_memory_limit(budget.heap_bytes);
+        runtime.set_gc_threshold(COLLECT_ABOVE_BYTES);
         let deadline = Instant::now() + budget.time;
         let interrupted = Rc::new(Cell::new(false));
         let flag = Rc::clone(&interrupted);

@@ -31,8 +31,8 @@ pub struct Task {
     pub before_resolve: WriteSet,
     /// Writes that `apply` sees on top of those (the accepted proposal, others removed).
     pub before_apply: WriteSet,
-    /// The constitution in force.
-    pub constitution: Arc<Program>,
+    /// The constitution in force, or why it does not compile.
+    pub constitution: Result<Arc<Program>, ScriptFailure>,
     /// Id of the proposal.
     pub proposal_id: String,
     /// Its text, as submitted.
@@ -135,9 +135,10 @@ fn call_constitution<R>(
     arguments: impl for<'js> FnOnce(&Ctx<'js>, &mut Args<'js>) -> rquickjs::Result<()>,
     read: impl for<'js> FnOnce(&Ctx<'js>, Value<'js>) -> rquickjs::Result<R>,
 ) -> Result<R, ScriptFailure> {
+    let constitution = task.constitution.as_ref().map_err(Clone::clone)?;
     engine::call(
         &task.budget,
-        Code::Program(&task.constitution),
+        Code::Program(constitution),
         function,
         |ctx| api::install(ctx, view, setting(task, role)),
         arguments,
@@ -152,7 +153,7 @@ fn validate(task: &Task, view: &View) -> Result<(bool, String), ScriptFailure> {
         Role::Propose,
         "validate",
         |_, arguments| arguments.push_arg(task.proposal.as_ref()),
-        |ctx, value| {
+        |_, value| {
             let Some(object) = value.as_object() else { return Ok((false, false, String::new())) };
             let valid: Coerced<bool> = object.get("valid")?;
             let description: Value<'_> = object.get("description")?;
@@ -160,7 +161,6 @@ fn validate(task: &Task, view: &View) -> Result<(bool, String), ScriptFailure> {
                 true => String::new(),
                 false => description.get::<Coerced<String>>()?.0,
             };
-            let _ = ctx;
             Ok((true, valid.0, description))
         },
     )?;
@@ -330,7 +330,7 @@ mod tests {
             tables,
             before_resolve: WriteSet::new(),
             before_apply: WriteSet::new(),
-            constitution: Program::compile("c", CONSTITUTION, &budget).unwrap().into(),
+            constitution: Program::compile("c", CONSTITUTION, &budget).map(Arc::new),
             proposal_id: "p".into(),
             proposal: "{}".into(),
             proposer_id: "m".into(),

@@ -220,7 +220,7 @@ mod tests {
             tables: Tables::new(),
             before_resolve: WriteSet::new(),
             before_apply: WriteSet::new(),
-            constitution: Program::compile("c", constitution, &budget).unwrap().into(),
+            constitution: Program::compile("c", constitution, &budget).map(Arc::new),
             proposal_id: "p".into(),
             proposal: "{}".into(),
             proposer_id: "m".into(),

@@ -3,6 +3,7 @@ use pyo3::prelude::*;
 
 mod cose;
 mod error;
+mod js;
 mod ledger;
 mod merkle;
 mod receipt;
@@ -15,6 +16,7 @@ mod x509;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     cose::register(module)?;
+    js::register(module)?;
     ledger::register(module)?;
     merkle::register(module)?;
     receipt::register(module)?;
