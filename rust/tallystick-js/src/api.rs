@@ -27,8 +27,11 @@ const NODE_EFFECTS: [(&str, usize); 7] = [
     ("triggerACMERefresh", 1),
     ("shuffleSealedShares", 0),
 ];
-const NETWORK_EFFECTS: [(&str, usize); 3] =
-    [("getLatestLedgerSecretSeqno", 0), ("generateEndorsedCertificate", 3), ("generateNetworkCertificate", 2)];
+const NETWORK_EFFECTS: [(&str, usize); 3] = [
+    ("getLatestLedgerSecretSeqno", 0),
+    ("generateEndorsedCertificate", 3),
+    ("generateNetworkCertificate", 2),
+];
 const TOP_EFFECTS: [(&str, usize); 3] =
     [("refreshAppBytecodeCache", 0), ("setJwtPublicSigningKeys", 3), ("removeJwtPublicSigningKeys", 1)];
 
@@ -115,7 +118,11 @@ pub trait Host {
     ///
     /// # Errors
     /// Text of the exception that the script gets.
-    fn effect(&mut self, function: &'static str, arguments: String) -> std::result::Result<EffectValue, String>;
+    fn effect(
+        &mut self,
+        function: &'static str,
+        arguments: String,
+    ) -> std::result::Result<EffectValue, String>;
     /// The script used a source of values that no replay can repeat (`Date`, `Math.random`).
     fn unrepeatable(&mut self, what: &'static str);
 }
@@ -140,7 +147,8 @@ pub fn install<'js, H: Host + 'static>(ctx: &Ctx<'js>, host: &Shared<H>, setting
     ccf.set("gov", gov)?;
     if setting.role == Role::Apply {
         install_effects(ctx, &ccf, host, "", &TOP_EFFECTS)?;
-        for (name, functions) in [("node", NODE_EFFECTS.as_slice()), ("network", NETWORK_EFFECTS.as_slice())] {
+        for (name, functions) in [("node", NODE_EFFECTS.as_slice()), ("network", NETWORK_EFFECTS.as_slice())]
+        {
             let object = Object::new(ctx.clone())?;
             install_effects(ctx, &object, host, name, functions)?;
             ccf.set(name, object)?;
@@ -355,7 +363,9 @@ fn install_effects<'js, H: Host + 'static>(
                 Ok(EffectValue::Text(text)) => new_text(ctx, &text),
                 #[allow(clippy::cast_precision_loss, reason = "seqnos are far below 2^53")]
                 Ok(EffectValue::Number(number)) => Ok(Value::new_number(ctx.clone(), number as f64)),
-                Err(message) => Err(Exception::throw_internal(ctx, &format!("{namespace}.{name}: {message}"))),
+                Err(message) => {
+                    Err(Exception::throw_internal(ctx, &format!("{namespace}.{name}: {message}")))
+                }
             }
         })?;
     }
@@ -415,7 +425,9 @@ fn permitted(ctx: &Ctx<'_>, this: &Value<'_>, role: Role, method: &str, need: Ne
         .filter(|name| !name.is_empty())
         .ok_or_else(|| Exception::throw_type(ctx, "Internal: No map name stored on handle"))?;
     let kind = match (role.access(&name), need) {
-        (Access::ReadWrite, _) | (Access::ReadOnly, Need::Read) | (Access::WriteOnly, Need::Write) => return Ok(name),
+        (Access::ReadWrite, _) | (Access::ReadOnly, Need::Read) | (Access::WriteOnly, Need::Write) => {
+            return Ok(name);
+        }
         (Access::Inaccessible, _) => "inaccessible",
         (Access::ReadOnly, Need::Write) => "read-only",
         (Access::WriteOnly, Need::Read) => "write-only",
@@ -438,12 +450,14 @@ fn table_methods<'js, H: Host + 'static>(
     let methods = Object::new(ctx.clone())?;
     let define = |name: &'static str, length: usize, need: Need, body: TableMethod<'js, H>| -> Result<()> {
         let host = Rc::clone(host);
-        let function =
-            Function::new(ctx.clone(), move |ctx: Ctx<'js>, this: This<Value<'js>>, arguments: Rest<Value<'js>>| {
+        let function = Function::new(
+            ctx.clone(),
+            move |ctx: Ctx<'js>, this: This<Value<'js>>, arguments: Rest<Value<'js>>| {
                 let table = permitted(&ctx, &this.0, role, name, need)?;
                 exactly(&ctx, &arguments.0, length)?;
                 body(&ctx, &host, &table, &this.0, &arguments.0)
-            })?;
+            },
+        )?;
         methods.set(name, function.with_name(name)?.with_length(length)?)
     };
     define("has", 1, Need::Read, |ctx, host, table, _, arguments| {
@@ -508,8 +522,7 @@ fn table_methods<'js, H: Host + 'static>(
 }
 
 /// Body of a method of a table handle: context, host, table name, the handle, the arguments.
-type TableMethod<'js, H> =
-    fn(&Ctx<'js>, &Shared<H>, &str, &Value<'js>, &[Value<'js>]) -> Result<Value<'js>>;
+type TableMethod<'js, H> = fn(&Ctx<'js>, &Shared<H>, &str, &Value<'js>, &[Value<'js>]) -> Result<Value<'js>>;
 
 fn first_buffer(ctx: &Ctx<'_>, arguments: &[Value<'_>], message: &str) -> Result<Vec<u8>> {
     match arguments.first() {

@@ -60,6 +60,7 @@ pub fn tcb_policy(cpuid: &str, tcb: &str) -> Option<Vec<(&'static str, u8)>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 mod tests {
     use super::*;
 

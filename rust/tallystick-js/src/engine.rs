@@ -299,10 +299,14 @@ impl Session {
         let value: Value<'js> =
             module.get(name).map_err(|error| self.failure(ctx, &error, FailureKind::Export))?;
         if value.is_undefined() {
-            return Err(ScriptFailure::new(FailureKind::Export, format!("the module does not export {name}")));
+            return Err(ScriptFailure::new(
+                FailureKind::Export,
+                format!("the module does not export {name}"),
+            ));
         }
-        Function::from_value(value)
-            .map_err(|_| ScriptFailure::new(FailureKind::Export, format!("the export {name} is not a function")))
+        Function::from_value(value).map_err(|_| {
+            ScriptFailure::new(FailureKind::Export, format!("the export {name} is not a function"))
+        })
     }
 }
 
@@ -347,6 +351,7 @@ fn described<'js>(ctx: &Ctx<'js>, thrown: &Value<'js>) -> (String, Option<String
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 mod tests {
     use super::*;
 
@@ -373,18 +378,28 @@ mod tests {
 
     #[test]
     fn stops_a_loop_in_the_function_and_at_the_top_level() {
-        for source in ["export function vote() { for (;;); }", "for (;;); export function vote() {}",
+        for source in [
+            "export function vote() { for (;;); }",
+            "for (;;); export function vote() {}",
             "export function vote() { /(a+)+b/.test('a'.repeat(40)) }",
-            "export function vote() { try { for (;;); } catch (e) { return true } finally { for (;;); } }"] {
+            "export function vote() { try { for (;;); } catch (e) { return true } finally { for (;;); } }",
+        ] {
             let start = Instant::now();
-            assert_eq!(run(source, &small()).map_err(|failure| failure.kind), Err(FailureKind::TimedOut), "{source}");
+            assert_eq!(
+                run(source, &small()).map_err(|failure| failure.kind),
+                Err(FailureKind::TimedOut),
+                "{source}"
+            );
             assert!(start.elapsed() < Duration::from_secs(5));
         }
     }
 
     #[test]
     fn stops_allocation_and_recursion() {
-        let out_of_memory = run("export function vote() { const a = []; for (;;) a.push('x'.repeat(1e5)+a.length) }", &small());
+        let out_of_memory = run(
+            "export function vote() { const a = []; for (;;) a.push('x'.repeat(1e5)+a.length) }",
+            &small(),
+        );
         assert_eq!(out_of_memory.map_err(|failure| failure.message.contains("memory")), Err(true));
         let too_deep = run("export function vote() { return vote() + 1 }", &small());
         assert_eq!(too_deep.map_err(|failure| failure.message.contains("stack")), Err(true));
@@ -411,11 +426,17 @@ mod tests {
     #[test]
     fn a_program_gives_what_its_source_gives_in_every_context() {
         let program =
-            Program::compile("counter", "let n = 0; export function vote() { return ++n === 1 }", &small()).unwrap();
+            Program::compile("counter", "let n = 0; export function vote() { return ++n === 1 }", &small())
+                .unwrap();
         for _ in 0..3 {
-            let value = call(&small(), Code::Program(&program), "vote", |_| Ok(()), |_, _| Ok(()), |_, value| {
-                Ok(value.as_bool())
-            });
+            let value = call(
+                &small(),
+                Code::Program(&program),
+                "vote",
+                |_| Ok(()),
+                |_, _| Ok(()),
+                |_, value| Ok(value.as_bool()),
+            );
             assert_eq!(value, Ok(Some(true)));
         }
         assert_eq!(export_length(&small(), Code::Program(&program), "vote"), Ok(0));

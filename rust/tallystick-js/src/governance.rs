@@ -303,6 +303,7 @@ impl Host for TransactionView {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 mod tests {
     use super::*;
 
@@ -345,8 +346,12 @@ mod tests {
 
     #[test]
     fn runs_the_life_of_a_proposal() {
-        let yes = "export function vote (proposal, proposer) { return proposal === '{}' && proposer === 'm' }";
-        let outcome = run(&task(&[("a", yes), ("b", yes), ("c", "export function vote() { throw 1 }")], true), &mut |_| ());
+        let yes =
+            "export function vote (proposal, proposer) { return proposal === '{}' && proposer === 'm' }";
+        let outcome = run(
+            &task(&[("a", yes), ("b", yes), ("c", "export function vote() { throw 1 }")], true),
+            &mut |_| (),
+        );
         assert_eq!(outcome.validation, Some(Ok((true, "d".into()))));
         assert_eq!(outcome.votes.values().collect::<Vec<_>>(), [&true, &true]);
         assert_eq!(outcome.vote_failures.keys().collect::<Vec<_>>(), ["c"]);
@@ -354,7 +359,9 @@ mod tests {
         let application = outcome.application.unwrap().unwrap();
         assert_eq!(application.effects.len(), 2);
         let writes = &application.writes["public:ccf.gov.t"];
-        let text = |key: &str| writes[key.as_bytes()].as_ref().map(|value| String::from_utf8_lossy(value).into_owned());
+        let text = |key: &str| {
+            writes[key.as_bytes()].as_ref().map(|value| String::from_utf8_lossy(value).into_owned())
+        };
         assert_eq!(text("n").as_deref(), Some("{\"size\":1}"));
         assert_eq!(text("k"), None);
         assert_eq!(text("cert"), Some(placeholder(1)));
@@ -374,14 +381,21 @@ mod tests {
         for (attempt, said) in attempts {
             let ballot = format!("export function vote() {{ {attempt}; return true }}");
             let outcome = run(&task(&[("a", &ballot)], false), &mut |_| ());
-            assert!(outcome.vote_failures["a"].message.contains(said), "{attempt}: {}", outcome.vote_failures["a"]);
+            assert!(
+                outcome.vote_failures["a"].message.contains(said),
+                "{attempt}: {}",
+                outcome.vote_failures["a"]
+            );
         }
     }
 
     #[test]
     fn what_cannot_be_repeated_is_told() {
-        let outcome = run(&task(&[("a", "export const vote = () => Math.random() < 2 && Date.now() > 0")], false), &mut |_| ());
-        assert_eq!(outcome.votes["a"], true);
+        let outcome = run(
+            &task(&[("a", "export const vote = () => Math.random() < 2 && Date.now() > 0")], false),
+            &mut |_| (),
+        );
+        assert!(outcome.votes["a"]);
         assert_eq!(outcome.unrepeatable.into_iter().collect::<Vec<_>>(), ["Date", "Math.random"]);
     }
 }

@@ -136,7 +136,11 @@ impl Pool {
     /// [`PoolError::TooManyStuck`].
     pub fn check(&self) -> Result<(), PoolError> {
         let state = self.shared.lock();
-        if state.stuck >= MAX_STUCK && state.running.is_empty() { Err(PoolError::TooManyStuck) } else { Ok(()) }
+        if state.stuck >= MAX_STUCK && state.running.is_empty() {
+            Err(PoolError::TooManyStuck)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -208,6 +212,7 @@ fn work(shared: &Shared, worker: u64) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 mod tests {
     use super::*;
     use crate::engine::{Budget, Program};
@@ -248,7 +253,8 @@ mod tests {
             pool.wait(Duration::from_millis(50));
             outcomes.extend(pool.take());
         }
-        let votes: Vec<Option<bool>> = outcomes.iter().map(|outcome| outcome.votes.get("a").copied()).collect();
+        let votes: Vec<Option<bool>> =
+            outcomes.iter().map(|outcome| outcome.votes.get("a").copied()).collect();
         assert_eq!(votes, [Some(true), None, Some(false)]);
         let stopped = &outcomes[1];
         assert!(stopped.stuck.as_deref() == Some("ballot of member a") || !stopped.vote_failures.is_empty());

@@ -1,9 +1,12 @@
 //! Public tables as of one transaction: persistent maps, so that a snapshot costs a pointer and replay can
 //! run on other threads while the ledger goes on being read.
-#[allow(deprecated, reason = "the standard library's SipHash-2-4 with given keys; only its name is deprecated")]
-use std::hash::SipHasher;
 use std::collections::BTreeMap;
 use std::hash::Hasher;
+#[allow(
+    deprecated,
+    reason = "the standard library's SipHash-2-4 with given keys; only its name is deprecated"
+)]
+use std::hash::SipHasher;
 use std::sync::Arc;
 
 /// A key or a value.
@@ -121,6 +124,7 @@ fn walk<'a>(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 mod tests {
     use super::*;
 
@@ -145,7 +149,10 @@ mod tests {
         tables.update(3, &write(Some("a")));
         let earlier = tables.clone();
         tables.update(4, &write(Some("b")));
-        assert_eq!(earlier.get("t", b"k").map(|found| (found.seqno, found.value.to_vec())), Some((3, b"a".to_vec())));
+        assert_eq!(
+            earlier.get("t", b"k").map(|found| (found.seqno, found.value.to_vec())),
+            Some((3, b"a".to_vec()))
+        );
         tables.update(5, &write(None));
         assert_eq!(tables.get("t", b"k"), None);
         assert_eq!(tables.table("t").map(Table::size), Some(0));
@@ -155,7 +162,8 @@ mod tests {
     fn walks_every_key_once() {
         let mut table = Table::new_sync();
         for number in 0..5000_u32 {
-            table.insert_mut(number.to_le_bytes().as_slice().into(), Versioned { seqno: 1, value: bytes("") });
+            table
+                .insert_mut(number.to_le_bytes().as_slice().into(), Versioned { seqno: 1, value: bytes("") });
         }
         let ordered = in_map_order(&table);
         assert_eq!(ordered.len(), 5000);
