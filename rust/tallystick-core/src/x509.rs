@@ -16,6 +16,9 @@ use crate::types::Digest;
 const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const PEM_END: &str = "-----END CERTIFICATE-----";
 
+/// Codes of this module.
+pub const CODES: &[&str] = &["certificate-malformed"];
+
 /// Why bytes are not a certificate.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum X509Error {
