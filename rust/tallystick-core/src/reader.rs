@@ -63,7 +63,9 @@ impl<'a> Reader<'a> {
     /// [`Short`] when there are fewer.
     #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], Short> {
-        let Some((field, rest)) = self.rest.split_first_chunk::<N>() else { return Err(self.short(N as u64)) };
+        let Some((field, rest)) = self.rest.split_first_chunk::<N>() else {
+            return Err(self.short(N as u64));
+        };
         self.rest = rest;
         self.position += N;
         Ok(field)

@@ -95,7 +95,9 @@ pub enum SnapshotError {
         actual: String,
     },
     /// Keys ascend by the low 32 bits of their SipHash, and none is there twice.
-    #[error("map {map:?} of the snapshot: expected another key, of SipHash {previous:#010x} or above, at byte {at}, got {key} of {actual:#010x}")]
+    #[error(
+        "map {map:?} of the snapshot: expected another key, of SipHash {previous:#010x} or above, at byte {at}, got {key} of {actual:#010x}"
+    )]
     KeyOrder {
         /// The map.
         map: String,
@@ -215,7 +217,9 @@ impl SnapshotFile {
     /// [`SnapshotFileError`].
     pub fn parse(data: Vec<u8>) -> Result<Self, SnapshotFileError> {
         if data.len() as u64 > MAX_SNAPSHOT_BYTES {
-            return Err(SnapshotError::TooLarge { limit: MAX_SNAPSHOT_BYTES, actual: data.len() as u64 }.into());
+            return Err(
+                SnapshotError::TooLarge { limit: MAX_SNAPSHOT_BYTES, actual: data.len() as u64 }.into()
+            );
         }
         let view = EntryView::parse_first(&data).map_err(EntryOrDomainError::from)?;
         let head = PublicHead::parse(view.public_domain)?;
@@ -323,8 +327,8 @@ fn parse_maps(mut reader: Reader<'_>, public: bool) -> Result<Vec<SnapshotMap>, 
     while !reader.is_empty() {
         let at = reader.position();
         let name = reader.blob()?;
-        let name = std::str::from_utf8(name)
-            .map_err(|_| SnapshotError::NameEncoding { at, actual: shown(name) })?;
+        let name =
+            std::str::from_utf8(name).map_err(|_| SnapshotError::NameEncoding { at, actual: shown(name) })?;
         if let Some(previous) = maps.last().filter(|previous| previous.name.as_str() >= name) {
             let previous = cut(&previous.name);
             return Err(SnapshotError::NameOrder { at, previous, actual: cut(name) });
@@ -411,7 +415,12 @@ pub struct SnapshotFields {
 
 /// The public domain of a snapshot.
 #[must_use]
-pub fn encode_public(seqno: u64, hash_at_snapshot: &Digest, view_history: &[u64], maps: Vec<MapToWrite>) -> Vec<u8> {
+pub fn encode_public(
+    seqno: u64,
+    hash_at_snapshot: &Digest,
+    view_history: &[u64],
+    maps: Vec<MapToWrite>,
+) -> Vec<u8> {
     let mut bytes = vec![EntryType::Snapshot as u8];
     bytes.extend_from_slice(&seqno.to_le_bytes());
     bytes.extend_from_slice(&0_u64.to_le_bytes()); // max conflict version

@@ -245,7 +245,8 @@ impl<'a> Visitor<'a> for OneTable<'_, '_, '_> {
 #[pyfunction]
 fn parse_private_domain<'py>(py: Python<'py>, plaintext: &[u8]) -> PyResult<Bound<'py, PyDict>> {
     let mut tables = TablesToPy::new(py);
-    domain::walk(Reader::new(plaintext), Domain::Private, &mut tables).map_err(|error| coded(py, &error, None))?;
+    domain::walk(Reader::new(plaintext), Domain::Private, &mut tables)
+        .map_err(|error| coded(py, &error, None))?;
     tables.finish()
 }
 
@@ -363,13 +364,15 @@ fn encode_public_domain<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     let or_zero = |name, bytes: Option<&[u8]>| bytes.map_or(Ok([0; 32]), |bytes| digest(name, bytes));
     let fields = PublicFields {
-        entry_type: EntryType::from_byte(entry_type).map_err(|error| PyValueError::new_err(error.to_string()))?,
+        entry_type: EntryType::from_byte(entry_type)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?,
         version: seqno,
         claims_digest: or_zero("claims_digest", claims_digest)?,
         commit_evidence_digest: or_zero("commit_evidence_digest", commit_evidence_digest)?,
         max_conflict_version,
     };
-    let bytes = domain::encode_public(&fields, tables_from_py(tables)?).map_err(|error| encode_error(&error))?;
+    let bytes =
+        domain::encode_public(&fields, tables_from_py(tables)?).map_err(|error| encode_error(&error))?;
     Ok(PyBytes::new(py, &bytes))
 }
 
@@ -475,7 +478,8 @@ impl ChunkWriter {
     fn complete(&mut self, py: Python<'_>, committed: bool) -> PyResult<String> {
         let path = self.path.clone();
         let writer = self.open()?;
-        let done = py.detach(|| writer.complete(committed)).map_err(|error| write_error(py, &error, &path))?;
+        let done =
+            py.detach(|| writer.complete(committed)).map_err(|error| write_error(py, &error, &path))?;
         self.writer = None;
         self.path.clone_from(&done);
         Ok(done.to_string_lossy().into_owned())

@@ -36,7 +36,9 @@ impl SnapshotFile {
     }
     #[staticmethod]
     fn parse(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
-        py.detach(|| snapshot::SnapshotFile::parse(data.to_vec())).map(Self).map_err(|error| coded(py, &error, None))
+        py.detach(|| snapshot::SnapshotFile::parse(data.to_vec()))
+            .map(Self)
+            .map_err(|error| coded(py, &error, None))
     }
     #[getter]
     fn seqno(&self) -> u64 {
@@ -120,7 +122,8 @@ fn encode_snapshot<'py>(
         public: maps_from_py(tables)?,
         private: maps_from_py(private_tables)?,
     };
-    let entry = py.detach(|| snapshot::encode(fields, ledger_secret)).map_err(|error| crypto_error(&error))?;
+    let entry =
+        py.detach(|| snapshot::encode(fields, ledger_secret)).map_err(|error| crypto_error(&error))?;
     Ok(PyBytes::new(py, &entry))
 }
 

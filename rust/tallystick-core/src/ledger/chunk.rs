@@ -4,6 +4,7 @@
 //! u64 LE  offset T of the offset table, 0 while the chunk is open · entries back to back · at T, u32 LE each, the
 //! offset of every entry · end of file
 //! ```
+#![expect(clippy::disallowed_types, reason = "this module reads ledger files")]
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -32,7 +33,9 @@ pub enum ChunkError {
         actual: u64,
     },
     /// The header points into itself.
-    #[error("chunk header: expected an offset table at {CHUNK_HEADER_BYTES} or beyond (or 0 for none), got {actual}")]
+    #[error(
+        "chunk header: expected an offset table at {CHUNK_HEADER_BYTES} or beyond (or 0 for none), got {actual}"
+    )]
     Header {
         /// Offset met.
         actual: u64,
@@ -66,7 +69,9 @@ pub enum ChunkError {
         actual: u64,
     },
     /// Bytes that no offset leads to, between the last entry and the table.
-    #[error("chunk: expected the last entry to end at the offset table at {expected}, got {bytes} more bytes from {actual}")]
+    #[error(
+        "chunk: expected the last entry to end at the offset table at {expected}, got {bytes} more bytes from {actual}"
+    )]
     TrailingBytes {
         /// Where the table begins.
         expected: u64,
@@ -183,7 +188,8 @@ impl EntryReader {
         if left < expected {
             return Err(truncated(expected));
         }
-        let header = self.bytes(offset, expected)?.first_chunk().copied().ok_or_else(|| truncated(expected))?;
+        let header =
+            self.bytes(offset, expected)?.first_chunk().copied().ok_or_else(|| truncated(expected))?;
         let total = framed_size(&header).map_err(|error| FileError::entry(offset, error))?;
         if total > left {
             return Err(truncated(total));
@@ -258,7 +264,10 @@ impl Walk {
                     walk.end = reader.position();
                 }
                 Ok(None) => return Ok(walk),
-                Err(FileError::Entry { offset, source: EntryOrDomainError::Entry(EntryError::Truncated { actual, .. }) }) => {
+                Err(FileError::Entry {
+                    offset,
+                    source: EntryOrDomainError::Entry(EntryError::Truncated { actual, .. }),
+                }) => {
                     walk.partial = Some((offset, actual));
                     return Ok(walk);
                 }
@@ -271,7 +280,10 @@ impl Walk {
 #[derive(Debug)]
 enum Layout {
     /// The table begins at `offset` and has `count` numbers.
-    Table { offset: u64, count: u64 },
+    Table {
+        offset: u64,
+        count: u64,
+    },
     Open(Walk),
 }
 
@@ -394,8 +406,11 @@ impl ChunkFile {
                 self.file.read_exact_at(&mut bytes, at)?;
                 let start = u64::from(u32::from_le_bytes(bytes));
                 if start < CHUNK_HEADER_BYTES || start >= *offset {
-                    let source =
-                        ChunkError::OffsetDiffers { index: position, expected: CHUNK_HEADER_BYTES, actual: start };
+                    let source = ChunkError::OffsetDiffers {
+                        index: position,
+                        expected: CHUNK_HEADER_BYTES,
+                        actual: start,
+                    };
                     return Err(FileError::Chunk { offset: at, source });
                 }
                 Ok(self.reader_at(start))
@@ -433,7 +448,9 @@ pub fn first_difference(a: &ChunkFile, b: &ChunkFile) -> Result<Option<Differenc
     let mut reader_a = a.entries_from(first - first_a)?;
     let mut reader_b = b.entries_from(first - first_b)?;
     let mut seqno = first;
-    while let (Some((offset_a, raw_a)), Some((offset_b, raw_b))) = (reader_a.next_raw()?, reader_b.next_raw()?) {
+    while let (Some((offset_a, raw_a)), Some((offset_b, raw_b))) =
+        (reader_a.next_raw()?, reader_b.next_raw()?)
+    {
         if raw_a != raw_b {
             return Ok(Some(Difference { seqno, offset_a, offset_b }));
         }

@@ -194,7 +194,10 @@ mod tests {
     const SECRET: &str = "d917951c0773a06148d2ff5bf0c984d075fdceb601255157ac004bb53b351079";
 
     fn hex(text: &str) -> Vec<u8> {
-        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2).unwrap(), 16).unwrap()).collect()
+        (0..text.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(text.get(at..at + 2).unwrap(), 16).unwrap())
+            .collect()
     }
 
     #[derive(Default)]

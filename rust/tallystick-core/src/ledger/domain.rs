@@ -186,9 +186,17 @@ impl<'a> PublicHead<'a> {
         let entry_type = EntryType::from_byte(reader.u8()?)?;
         let version = reader.u64()?;
         let claims_digest = if entry_type.has_claims() { Some(reader.array()?) } else { None };
-        let commit_evidence_digest = if entry_type.has_commit_evidence() { Some(reader.array()?) } else { None };
+        let commit_evidence_digest =
+            if entry_type.has_commit_evidence() { Some(reader.array()?) } else { None };
         let max_conflict_version = reader.u64()?;
-        Ok(Self { entry_type, version, claims_digest, commit_evidence_digest, max_conflict_version, maps: reader })
+        Ok(Self {
+            entry_type,
+            version,
+            claims_digest,
+            commit_evidence_digest,
+            max_conflict_version,
+            maps: reader,
+        })
     }
 }
 
@@ -217,7 +225,11 @@ pub fn walk<'a>(
         let at = maps.position();
         let name = map_name(maps.blob()?, at, domain)?;
         if let Some(previous) = previous.filter(|previous| *previous >= name) {
-            return Err(DomainError::NameOrder { at, previous: shown_name(previous), actual: shown_name(name) });
+            return Err(DomainError::NameOrder {
+                at,
+                previous: shown_name(previous),
+                actual: shown_name(name),
+            });
         }
         previous = Some(name);
         visitor.map(name);
@@ -237,7 +249,11 @@ fn map_name(name: &[u8], at: usize, domain: Domain) -> Result<&str, DomainError>
     }
 }
 
-fn walk_map<'a>(reader: &mut Reader<'a>, name: &str, visitor: &mut impl Visitor<'a>) -> Result<(), DomainError> {
+fn walk_map<'a>(
+    reader: &mut Reader<'a>,
+    name: &str,
+    visitor: &mut impl Visitor<'a>,
+) -> Result<(), DomainError> {
     reader.u64()?; // The read version matters to a node that applies the transaction; it states no fact.
     for _ in 0..reader.u64()? {
         reader.blob()?;
@@ -311,7 +327,11 @@ impl WrittenKeys<'_> {
 
 fn shown_name(name: &str) -> String {
     let shown: String = name.chars().take(SHOWN_BYTES).collect();
-    if shown.len() < name.len() { format!("{shown:?}… ({} bytes)", name.len()) } else { format!("{shown:?}") }
+    if shown.len() < name.len() {
+        format!("{shown:?}… ({} bytes)", name.len())
+    } else {
+        format!("{shown:?}")
+    }
 }
 
 fn shown_key(key: &[u8]) -> String {
@@ -402,7 +422,11 @@ fn encode_maps(bytes: &mut Vec<u8>, domain: Domain, mut tables: Tables) -> Resul
         changes.sort_by(|(a, _), (b, _)| a.cmp(b));
         let twice = changes.iter().zip(changes.iter().skip(1)).find(|((a, _), (b, _))| a == b);
         if let Some(((key, _), _)) = twice {
-            return Err(EncodeError::Duplicate(format!("key {} of map {}", shown_key(key), shown_name(&name))));
+            return Err(EncodeError::Duplicate(format!(
+                "key {} of map {}",
+                shown_key(key),
+                shown_name(&name)
+            )));
         }
         if previous.as_ref() == Some(&name) {
             return Err(EncodeError::Duplicate(format!("map {}", shown_name(&name))));

@@ -206,8 +206,9 @@ impl<'a> EntryView<'a> {
         let gcm_iv = reader.array().map_err(short)?;
         let public_size = reader.u64().map_err(short)?;
         let limit = reader.rest().len() as u64;
-        let public_domain =
-            reader.take(public_size).map_err(|_| EntryError::PublicDomainSize { limit, actual: public_size })?;
+        let public_domain = reader
+            .take(public_size)
+            .map_err(|_| EntryError::PublicDomainSize { limit, actual: public_size })?;
         Ok(Self { raw, flags, gcm_tag, gcm_iv, public_domain, private_domain: reader.rest() })
     }
 
@@ -218,7 +219,10 @@ impl<'a> EntryView<'a> {
     pub fn parse(data: &'a [u8]) -> Result<Self, EntryError> {
         let view = Self::parse_first(data)?;
         if view.raw.len() < data.len() {
-            return Err(EntryError::TrailingBytes { expected: view.raw.len() as u64, actual: data.len() as u64 });
+            return Err(EntryError::TrailingBytes {
+                expected: view.raw.len() as u64,
+                actual: data.len() as u64,
+            });
         }
         Ok(view)
     }

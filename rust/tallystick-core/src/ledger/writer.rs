@@ -2,6 +2,7 @@
 //!
 //! Crash safety: until [`ChunkWriter::complete`] has renamed it, the file is an open chunk, whose last entry may be
 //! half-written; the header gets the offset of the table only once the table is on disk.
+#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "this module writes ledger files")]
 use std::fs::{File, OpenOptions, rename};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::FileExt as _;
