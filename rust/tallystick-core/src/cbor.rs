@@ -411,7 +411,11 @@ impl<'a> Decoder<'a> {
         let taken = usize::try_from(length)
             .ok()
             .and_then(|length| self.bytes.get(self.position..)?.get(..length))
-            .ok_or(CborError::Truncated { offset: self.position, expected: length, remaining: self.remaining() })?;
+            .ok_or(CborError::Truncated {
+                offset: self.position,
+                expected: length,
+                remaining: self.remaining(),
+            })?;
         self.position += taken.len();
         Ok(taken)
     }
@@ -498,7 +502,8 @@ impl<'a> Decoder<'a> {
     fn utf8(&mut self, length: u64) -> Result<&'a str, CborError> {
         let offset = self.position;
         let bytes = self.take(length)?;
-        std::str::from_utf8(bytes).map_err(|error| CborError::NotUtf8 { offset: offset + error.valid_up_to() })
+        std::str::from_utf8(bytes)
+            .map_err(|error| CborError::NotUtf8 { offset: offset + error.valid_up_to() })
     }
 
     /// Reads the head of an array and returns the number of its items.
@@ -539,7 +544,11 @@ impl<'a> Decoder<'a> {
             major::NEGATIVE => Value::Negative(value).as_integer(),
             _ => None,
         };
-        integer.ok_or(CborError::Type { offset, expected: "a signed 64-bit integer", found: type_name(found) })
+        integer.ok_or(CborError::Type {
+            offset,
+            expected: "a signed 64-bit integer",
+            found: type_name(found),
+        })
     }
 
     /// Reads false or true.
@@ -677,10 +686,40 @@ mod tests {
     #[test]
     fn items_of_rfc_8949_appendix_a_round_trip() {
         for text in [
-            "00", "01", "0a", "17", "1818", "1819", "1864", "1903e8", "1a000f4240", "1b000000e8d4a51000",
-            "1bffffffffffffffff", "3bffffffffffffffff", "20", "29", "3863", "3903e7", "f4", "f5", "f6",
-            "c11a514b67b0", "d818456449455446", "40", "4401020304", "60", "6161", "64494554461a514b67b0",
-            "62c3bc", "63e6b0b4", "80", "83010203", "8301820203820405", "a0", "a201020304", "a26161016162820203",
+            "00",
+            "01",
+            "0a",
+            "17",
+            "1818",
+            "1819",
+            "1864",
+            "1903e8",
+            "1a000f4240",
+            "1b000000e8d4a51000",
+            "1bffffffffffffffff",
+            "3bffffffffffffffff",
+            "20",
+            "29",
+            "3863",
+            "3903e7",
+            "f4",
+            "f5",
+            "f6",
+            "c11a514b67b0",
+            "d818456449455446",
+            "40",
+            "4401020304",
+            "60",
+            "6161",
+            "64494554461a514b67b0",
+            "62c3bc",
+            "63e6b0b4",
+            "80",
+            "83010203",
+            "8301820203820405",
+            "a0",
+            "a201020304",
+            "a26161016162820203",
         ] {
             let bytes = hex(text);
             match decode(&bytes) {
@@ -689,7 +728,9 @@ mod tests {
                     value.encode(&mut again);
                     assert_eq!(again, bytes, "{text}");
                 }
-                Err(error) => assert_eq!((text, error.code()), ("64494554461a514b67b0", "cbor-trailing-bytes")),
+                Err(error) => {
+                    assert_eq!((text, error.code()), ("64494554461a514b67b0", "cbor-trailing-bytes"))
+                }
             }
         }
     }
@@ -697,19 +738,42 @@ mod tests {
     #[test]
     fn what_is_not_strict_is_refused_with_the_reason() {
         for (text, code) in [
-            ("", "cbor-truncated"), ("18", "cbor-truncated"), ("1817", "cbor-not-shortest"),
-            ("190018", "cbor-not-shortest"), ("1a0000ffff", "cbor-not-shortest"),
-            ("1b00000000ffffffff", "cbor-not-shortest"), ("5803010203", "cbor-not-shortest"),
-            ("4401", "cbor-truncated"), ("5bffffffffffffffff00", "cbor-truncated"), ("5f4101ff", "cbor-indefinite-length"),
-            ("9fff", "cbor-indefinite-length"), ("bfff", "cbor-indefinite-length"), ("7fff", "cbor-indefinite-length"),
-            ("ff", "cbor-reserved"), ("1c", "cbor-reserved"), ("1f", "cbor-reserved"), ("df00", "cbor-reserved"),
-            ("fc", "cbor-reserved"), ("f7", "cbor-simple-value"), ("f0", "cbor-simple-value"),
-            ("f815", "cbor-simple-value"), ("f93c00", "cbor-simple-value"), ("fb3ff199999999999a", "cbor-simple-value"),
-            ("61ff", "cbor-not-utf8"), ("62c328", "cbor-not-utf8"), ("0000", "cbor-trailing-bytes"),
-            ("a201010102", "cbor-duplicate-key"), ("a2616101616102", "cbor-duplicate-key"),
-            ("a18001", "cbor-key-type"), ("a1f601", "cbor-key-type"), ("a1c10001", "cbor-key-type"),
-            ("8201", "cbor-truncated"), ("9bffffffffffffffff", "cbor-truncated"), ("bbffffffffffffffff00", "cbor-truncated"),
-            ("a101", "cbor-truncated"), ("c1", "cbor-truncated"),
+            ("", "cbor-truncated"),
+            ("18", "cbor-truncated"),
+            ("1817", "cbor-not-shortest"),
+            ("190018", "cbor-not-shortest"),
+            ("1a0000ffff", "cbor-not-shortest"),
+            ("1b00000000ffffffff", "cbor-not-shortest"),
+            ("5803010203", "cbor-not-shortest"),
+            ("4401", "cbor-truncated"),
+            ("5bffffffffffffffff00", "cbor-truncated"),
+            ("5f4101ff", "cbor-indefinite-length"),
+            ("9fff", "cbor-indefinite-length"),
+            ("bfff", "cbor-indefinite-length"),
+            ("7fff", "cbor-indefinite-length"),
+            ("ff", "cbor-reserved"),
+            ("1c", "cbor-reserved"),
+            ("1f", "cbor-reserved"),
+            ("df00", "cbor-reserved"),
+            ("fc", "cbor-reserved"),
+            ("f7", "cbor-simple-value"),
+            ("f0", "cbor-simple-value"),
+            ("f815", "cbor-simple-value"),
+            ("f93c00", "cbor-simple-value"),
+            ("fb3ff199999999999a", "cbor-simple-value"),
+            ("61ff", "cbor-not-utf8"),
+            ("62c328", "cbor-not-utf8"),
+            ("0000", "cbor-trailing-bytes"),
+            ("a201010102", "cbor-duplicate-key"),
+            ("a2616101616102", "cbor-duplicate-key"),
+            ("a18001", "cbor-key-type"),
+            ("a1f601", "cbor-key-type"),
+            ("a1c10001", "cbor-key-type"),
+            ("8201", "cbor-truncated"),
+            ("9bffffffffffffffff", "cbor-truncated"),
+            ("bbffffffffffffffff00", "cbor-truncated"),
+            ("a101", "cbor-truncated"),
+            ("c1", "cbor-truncated"),
         ] {
             assert_eq!(decode(&hex(text)).unwrap_err().code(), code, "{text}");
         }

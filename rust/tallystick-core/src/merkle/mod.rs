@@ -46,9 +46,7 @@ pub const CODES: &[&str] = &[
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MerkleError {
     /// The bytes do not hold the counts that they announce.
-    #[error(
-        "compact tree: expected {expected} bytes for {kept} leaves from leaf {first_kept}, got {actual}"
-    )]
+    #[error("compact tree: expected {expected} bytes for {kept} leaves from leaf {first_kept}, got {actual}")]
     CompactSize {
         /// Leaves announced.
         kept: u64,
@@ -97,7 +95,9 @@ pub enum MerkleError {
         size: u64,
     },
     /// A subtree can only follow a multiple of its own number of leaves.
-    #[error("Merkle tree: expected a size that is a multiple of {span} before a subtree of {span} leaves, got {size}")]
+    #[error(
+        "Merkle tree: expected a size that is a multiple of {span} before a subtree of {span} leaves, got {size}"
+    )]
     SubtreeUnaligned {
         /// Leaves of the subtree.
         span: u64,

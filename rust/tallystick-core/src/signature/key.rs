@@ -14,7 +14,9 @@ use crate::types::Digest;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Not a SubjectPublicKeyInfo of a supported kind.
-    #[error("public key: expected a SubjectPublicKeyInfo on P-256, P-384 or P-521, or of RSA, got {length} other bytes")]
+    #[error(
+        "public key: expected a SubjectPublicKeyInfo on P-256, P-384 or P-521, or of RSA, got {length} other bytes"
+    )]
     NotSpki {
         /// Bytes given.
         length: usize,
