@@ -6,6 +6,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::disallowed_methods,
+    clippy::print_stderr,
     reason = "a panic is how a test fails, and this one reads files"
 )]
 use std::path::{Path, PathBuf};
