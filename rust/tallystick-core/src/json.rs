@@ -6,18 +6,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use crate::error::Coded;
+use crate::error::coded;
 use crate::limits::MAX_NESTING;
-
-/// Codes of this module.
-pub const CODES: &[&str] = &[
-    "json-not-utf8",
-    "json-syntax",
-    "json-duplicate-key",
-    "json-type",
-    "json-trailing-bytes",
-    "json-too-deep",
-];
 
 /// Where and why text is not the JSON that was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,22 +92,14 @@ impl JsonError {
     }
 }
 
-impl Coded for JsonError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NotUtf8 { .. } => "json-not-utf8",
-            Self::Syntax { .. } => "json-syntax",
-            Self::DuplicateKey { .. } => "json-duplicate-key",
-            Self::Type { .. } => "json-type",
-            Self::TrailingBytes { .. } => "json-trailing-bytes",
-            Self::TooDeep { .. } => "json-too-deep",
-        }
-    }
-
-    fn is_limit(&self) -> bool {
-        matches!(self, Self::TooDeep { .. })
-    }
-}
+coded!(JsonError {
+    NotUtf8 => "json-not-utf8",
+    Syntax => "json-syntax",
+    DuplicateKey => "json-duplicate-key",
+    Type => "json-type",
+    TrailingBytes => "json-trailing-bytes",
+    TooDeep => "json-too-deep",
+} limits { TooDeep });
 
 /// Keys of one object so far. Objects of CCF have a dozen keys, where a list is fastest; a hash set takes over
 /// where a hostile object has many.
@@ -503,6 +485,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Coded as _;
 
     fn skip(text: &str) -> Result<(), JsonError> {
         let mut reader = Reader::new(text.as_bytes())?;

@@ -1,21 +1,5 @@
 //! What can be wrong with CBOR.
-use crate::error::Coded;
-
-/// Codes of this module.
-pub const CODES: &[&str] = &[
-    "cbor-truncated",
-    "cbor-indefinite-length",
-    "cbor-not-shortest",
-    "cbor-reserved",
-    "cbor-simple-value",
-    "cbor-not-utf8",
-    "cbor-duplicate-key",
-    "cbor-key-type",
-    "cbor-type",
-    "cbor-trailing-bytes",
-    "cbor-too-deep",
-    "cbor-too-many-items",
-];
+use crate::error::coded;
 
 /// Where and why bytes are not the CBOR that was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -139,25 +123,17 @@ impl CborError {
     }
 }
 
-impl Coded for CborError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Truncated { .. } => "cbor-truncated",
-            Self::IndefiniteLength { .. } => "cbor-indefinite-length",
-            Self::NotShortest { .. } => "cbor-not-shortest",
-            Self::Reserved { .. } => "cbor-reserved",
-            Self::SimpleValue { .. } => "cbor-simple-value",
-            Self::NotUtf8 { .. } => "cbor-not-utf8",
-            Self::DuplicateKey { .. } => "cbor-duplicate-key",
-            Self::KeyType { .. } => "cbor-key-type",
-            Self::Type { .. } => "cbor-type",
-            Self::TrailingBytes { .. } => "cbor-trailing-bytes",
-            Self::TooDeep { .. } => "cbor-too-deep",
-            Self::TooManyItems { .. } => "cbor-too-many-items",
-        }
-    }
-
-    fn is_limit(&self) -> bool {
-        matches!(self, Self::TooDeep { .. } | Self::TooManyItems { .. })
-    }
-}
+coded!(CborError {
+    Truncated => "cbor-truncated",
+    IndefiniteLength => "cbor-indefinite-length",
+    NotShortest => "cbor-not-shortest",
+    Reserved => "cbor-reserved",
+    SimpleValue => "cbor-simple-value",
+    NotUtf8 => "cbor-not-utf8",
+    DuplicateKey => "cbor-duplicate-key",
+    KeyType => "cbor-key-type",
+    Type => "cbor-type",
+    TrailingBytes => "cbor-trailing-bytes",
+    TooDeep => "cbor-too-deep",
+    TooManyItems => "cbor-too-many-items",
+} limits { TooDeep, TooManyItems });

@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Coded as _;
 use crate::types::to_hex;
 
 /// The definition, word for word: pair up, promote the odd last one, repeat.
