@@ -1,4 +1,4 @@
-"""Every real snapshot, under the identities of its service and beside its ledger; spoilt ones fail for the right reason."""
+"""Every real snapshot, under the identities of its service and beside its ledger; spoilt ones fail for their reason."""
 
 from __future__ import annotations
 
