@@ -46,6 +46,13 @@ class LazyGroup(click.Group):
             raise TypeError(f"{module_name}:{attribute} is not a command")
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Click would end with 1, which here means that a verification failed.
+            return _quiet_broken_pipe()
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])

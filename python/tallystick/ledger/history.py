@@ -47,5 +47,6 @@ def key_history(
     for transaction in ledger.transactions(first, last):
         writes = transaction.table(table)
         if writes:
-            for key in writes.keys() & wanted:
-                yield KeyWrite(transaction, key, writes[key])
+            for key, value in writes.items():
+                if key in wanted:
+                    yield KeyWrite(transaction, key, value)

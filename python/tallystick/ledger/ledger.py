@@ -130,10 +130,11 @@ class Ledger:
         if chunk.first_seqno is None:
             return
         start = begin - chunk.first_seqno
-        if start < 0:
+        if start < 0 or (part.last is not None and part.last > (chunk.last_seqno or 0)):
             raise FormatError(
-                f"seqno {begin} is not in this chunk: expected it by its name, got {chunk.first_seqno} first",
-                code="seqno-unexpected",
+                f"content does not fit the name: expected seqnos {part.first} to {part.last or 'the end'}, "
+                f"got {chunk.first_seqno} to {chunk.last_seqno}",
+                code="chunk-name",
                 file=chunk.path,
             )
         count = None if end is None else end - begin + 1

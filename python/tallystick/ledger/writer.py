@@ -274,6 +274,8 @@ class LedgerWriter:
         committed: whether completed chunks are named ``.committed``.
         clock: gives Unix seconds; needed for modes dual and cose.
         sign_every: sign after this many transactions by itself; None: only when told.
+        flush_at_signatures: forget leaves before each signature, as if it was committed at once; otherwise
+            :meth:`flush_tree` says what was committed, and bounds what signature transactions carry.
 
     Raises:
         ValueError: arguments that do not fit together.
@@ -295,6 +297,7 @@ class LedgerWriter:
         committed: bool = True,
         clock: Callable[[], int] | None = None,
         sign_every: int | None = None,
+        flush_at_signatures: bool = True,
     ) -> None:
         if entry_type not in (0, 2, 3, 4):
             raise ValueError(f"entry type of a transaction: expected 0, 2, 3 or 4, got {entry_type}")
@@ -311,6 +314,7 @@ class LedgerWriter:
         self.last_signature: TxId | None = None
         self._clock = clock
         self._tree = tree if tree is not None else _native.MerkleTree()
+        self._flushes = flush_at_signatures
         self._unsigned = 0
         self._chunk: _native.ChunkWriter | None = None
         self.use_ledger_secret(ledger_secret)
@@ -331,6 +335,10 @@ class LedgerWriter:
     def chunk_size(self) -> int:
         """Bytes of the chunk in hand, 0 when there is none."""
         return self._chunk.size if self._chunk is not None else 0
+
+    def flush_tree(self, first_kept: int) -> None:
+        """Forgets leaves before ``first_kept``; the next signature carries the tree in that form."""
+        self._tree.flush(first_kept)
 
     def use_ledger_secret(self, ledger_secret: bytes) -> None:
         """Seals the transactions to come under another secret (a rekey, or a recovery)."""
@@ -479,7 +487,8 @@ class LedgerWriter:
         closes = close_chunk or self.chunk_size >= self.chunk_bytes
         entry, evidence = self._seal(tables, txid.seqno, NO_CLAIMS, CLOSE_CHUNK if closes else 0, 0)
         written = self.append_entry(entry, commit_evidence=evidence)
-        self._tree.flush(txid.seqno)
+        if self._flushes:
+            self._tree.flush(txid.seqno)
         self._unsigned = 0
         self.last_signature = txid
         chunk = self.complete_chunk() if closes else None

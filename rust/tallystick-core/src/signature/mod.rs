@@ -3,4 +3,7 @@ mod batch;
 mod key;
 
 pub use batch::{Batch, Check, Claim};
-pub use key::{CODES, Hash, KeyError, KeyKind, PublicKey, algorithm};
+pub use key::{Hash, KeyError, KeyKind, PublicKey};
+
+/// Codes of this module.
+pub const CODES: &[&str] = &["key-not-spki", "key-not-canonical"];
