@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from tallystick.ledger.ledger import Ledger as Ledger
     from tallystick.ledger.transaction import Transaction as Transaction
     from tallystick.merkle.tree import MerkleTree as MerkleTree
+    from tallystick.receipt.model import ReceiptResult as ReceiptResult
+    from tallystick.receipt.model import VerifiedReceipt as VerifiedReceipt
+    from tallystick.receipt.verify import audit_receipts as audit_receipts
+    from tallystick.receipt.verify import verify_receipt as verify_receipt
+    from tallystick.snapshot.model import SnapshotResult as SnapshotResult
+    from tallystick.snapshot.model import VerifiedSnapshot as VerifiedSnapshot
+    from tallystick.snapshot.verify import audit_snapshot as audit_snapshot
+    from tallystick.snapshot.verify import verify_snapshot as verify_snapshot
     from tallystick.types import TxId as TxId
 
 __version__: str
@@ -30,12 +38,20 @@ _HOMES = {
     "LedgerVerdict": "tallystick.audit.verdict",
     "LedgerVerificationError": "tallystick.audit.verdict",
     "MerkleTree": "tallystick.merkle.tree",
+    "ReceiptResult": "tallystick.receipt.model",
+    "SnapshotResult": "tallystick.snapshot.model",
     "Transaction": "tallystick.ledger.transaction",
     "TrustAnchor": "tallystick.identity.trust_anchor",
     "TxId": "tallystick.types",
     "VerifiedLedger": "tallystick.audit.verdict",
+    "VerifiedReceipt": "tallystick.receipt.model",
+    "VerifiedSnapshot": "tallystick.snapshot.model",
     "audit_ledger": "tallystick.audit.auditor",
+    "audit_receipts": "tallystick.receipt.verify",
+    "audit_snapshot": "tallystick.snapshot.verify",
     "verify_ledger": "tallystick.audit.auditor",
+    "verify_receipt": "tallystick.receipt.verify",
+    "verify_snapshot": "tallystick.snapshot.verify",
 }
 
 __all__ = [
@@ -44,13 +60,21 @@ __all__ = [
     "LedgerVerdict",
     "LedgerVerificationError",
     "MerkleTree",
+    "ReceiptResult",
+    "SnapshotResult",
     "Transaction",
     "TrustAnchor",
     "TxId",
     "VerifiedLedger",
+    "VerifiedReceipt",
+    "VerifiedSnapshot",
     "__version__",
     "audit_ledger",
+    "audit_receipts",
+    "audit_snapshot",
     "verify_ledger",
+    "verify_receipt",
+    "verify_snapshot",
 ]
 
 

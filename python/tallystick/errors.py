@@ -15,6 +15,7 @@ __all__ = [
     "LimitExceededError",
     "Location",
     "TallystickError",
+    "UndecidedError",
     "UnsupportedError",
     "UsageError",
     "VerificationError",
@@ -109,6 +110,12 @@ class LimitExceededError(TallystickError):
     """A limit of ours stopped the work: neither true nor false."""
 
     default_code = "limit-exceeded"
+
+
+class UndecidedError(TallystickError):
+    """Something that must be known to decide is missing, for example a trust anchor: neither true nor false."""
+
+    default_code = "undecided"
 
 
 class UsageError(TallystickError):

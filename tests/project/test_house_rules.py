@@ -16,7 +16,7 @@ MAX_TEST_FILE_LINES = 900
 UNFINISHED = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"]) + r")\b")
 EXCEPTION = re.compile(r"#\s*(type: ignore|noqa)\b(?P<rest>.*)$")
 # `[code]` or `: CODE`, then a separator, then the reason.
-REASONED = re.compile(r"^(\[[\w-]+(, ?[\w-]+)*\]|: ?[A-Z]+\d+(, ?[A-Z]+\d+)*)\s+(#|-|–)\s*\w+.*$")
+REASONED = re.compile(r"^(\[[\w-]+(, ?[\w-]+)*\]|: ?[A-Z]+\d+(, ?[A-Z]+\d+)*)\s+(#|--?|–)\s*\w+.*$")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|root|home)/\w+")
 
 

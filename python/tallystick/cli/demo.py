@@ -147,7 +147,7 @@ class _Show:
     def snapshot(self) -> None:
         self.heading("The snapshot")
         path = self._files.snapshot
-        result = audit_snapshot(str(path), self._older)
+        result = audit_snapshot(path.read_bytes(), self._older, file=str(path))
         good = result.verdict is Verdict.VERIFIED
         text = f"{path.name}, proven by the receipt in it"
         self._outcome(result.verdict.name, text, expected=good)

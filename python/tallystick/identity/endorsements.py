@@ -215,10 +215,7 @@ def parse_endorsements(data: bytes) -> list[Endorsement]:
     start = data[:1]
     if start == b"\xd2":
         return [Endorsement.parse(data)]
-    if start in (b"{", b"["):
-        items = _from_json(data)
-    else:
-        items = cbor_decode(data)
+    items = _from_json(data) if start in (b"{", b"[") else cbor_decode(data)
     if not isinstance(items, list) or not items:
         raise _malformed("expected at least one endorsement, got none")
     if len(items) > _MAX_ENDORSEMENTS:

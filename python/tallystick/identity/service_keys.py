@@ -71,6 +71,7 @@ class ServiceKeys:
         seen: Iterable[bytes] = (),
     ) -> None:
         links = list(endorsements)
+        self._given = (links, issuer_keys or {})
         self.anchor = anchor.with_keys([*seen, *(link.endorsed_spki for link in links)])
         self._by_fingerprint: dict[str, list[ServiceKey]] = {}
         for fingerprint, spki in self.anchor.keys.items():
@@ -124,6 +125,16 @@ class ServiceKeys:
 
     def __iter__(self) -> Iterator[ServiceKey]:
         return (key for keys in self._by_fingerprint.values() for key in keys)
+
+    def learning(self, spkis: Iterable[bytes]) -> ServiceKeys:
+        """The same, with pins filled in that are given as fingerprints and whose key is among ``spkis``."""
+        if not self.missing:
+            return self
+        anchor = self.anchor.with_keys(spkis)
+        if anchor.keys == self.anchor.keys:
+            return self
+        endorsements, issuer_keys = self._given
+        return ServiceKeys(anchor, endorsements=endorsements, issuer_keys=issuer_keys)
 
     @property
     def anchored(self) -> bool:

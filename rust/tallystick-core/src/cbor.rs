@@ -4,171 +4,13 @@
 //! nothing follows the item. Keys are integers, text or byte strings. Floats and the simple values other than
 //! false, true and null have no use in the formats read here and are refused. Keys may come in any order,
 //! because CCF and others write headers in an order of their own.
+mod error;
+
+pub use error::{CODES, CborError};
+
 use std::collections::HashSet;
 
-use crate::error::Coded;
 use crate::limits::{MAX_CBOR_ITEMS, MAX_NESTING};
-
-/// Codes of this module.
-pub const CODES: &[&str] = &[
-    "cbor-truncated",
-    "cbor-indefinite-length",
-    "cbor-not-shortest",
-    "cbor-reserved",
-    "cbor-simple-value",
-    "cbor-not-utf8",
-    "cbor-duplicate-key",
-    "cbor-key-type",
-    "cbor-type",
-    "cbor-trailing-bytes",
-    "cbor-too-deep",
-    "cbor-too-many-items",
-];
-
-/// Where and why bytes are not the CBOR that was expected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CborError {
-    /// The item goes beyond the end.
-    #[error("CBOR: expected {expected} more bytes at offset {offset}, got {remaining}")]
-    Truncated {
-        /// Where.
-        offset: usize,
-        /// Bytes, or items of at least one byte each, that are announced.
-        expected: u64,
-        /// Bytes left.
-        remaining: usize,
-    },
-    /// An indefinite length.
-    #[error("CBOR: expected a definite length at offset {offset}, got an indefinite one")]
-    IndefiniteLength {
-        /// Where.
-        offset: usize,
-    },
-    /// A number in more bytes than it needs.
-    #[error("CBOR: expected the shortest form of {value} at offset {offset}, got a longer one")]
-    NotShortest {
-        /// Where.
-        offset: usize,
-        /// The number.
-        value: u64,
-    },
-    /// Additional information 28, 29 or 30.
-    #[error("CBOR: expected a head at offset {offset}, got reserved byte 0x{byte:02x}")]
-    Reserved {
-        /// Where.
-        offset: usize,
-        /// The byte.
-        byte: u8,
-    },
-    /// A float or an unassigned simple value.
-    #[error("CBOR: expected false, true or null at offset {offset}, got byte 0x{byte:02x}")]
-    SimpleValue {
-        /// Where.
-        offset: usize,
-        /// The first byte.
-        byte: u8,
-    },
-    /// Text that is not UTF-8.
-    #[error("CBOR: expected UTF-8, got another byte at offset {offset}")]
-    NotUtf8 {
-        /// Offset of the first byte that does not fit.
-        offset: usize,
-    },
-    /// A key twice in one map.
-    #[error("CBOR: expected each key once, got {key} again at offset {offset}")]
-    DuplicateKey {
-        /// The second occurrence.
-        offset: usize,
-        /// The key, in diagnostic notation.
-        key: String,
-    },
-    /// A key of another type.
-    #[error("CBOR: expected an integer, text or byte string as key at offset {offset}, got {found}")]
-    KeyType {
-        /// Where.
-        offset: usize,
-        /// The type met.
-        found: &'static str,
-    },
-    /// An item of another type.
-    #[error("CBOR: expected {expected} at offset {offset}, got {found}")]
-    Type {
-        /// Where.
-        offset: usize,
-        /// What was asked for.
-        expected: &'static str,
-        /// The type met.
-        found: &'static str,
-    },
-    /// More after the item.
-    #[error("CBOR: expected the end at offset {offset}, got {remaining} more bytes")]
-    TrailingBytes {
-        /// Where.
-        offset: usize,
-        /// Bytes left.
-        remaining: usize,
-    },
-    /// Nested deeper than the limit.
-    #[error("CBOR: expected at most {limit} levels of nesting, got more at offset {offset}")]
-    TooDeep {
-        /// The limit.
-        limit: usize,
-        /// Where.
-        offset: usize,
-    },
-    /// More items than the limit.
-    #[error("CBOR: expected at most {limit} items, got more at offset {offset}")]
-    TooManyItems {
-        /// The limit.
-        limit: usize,
-        /// Where.
-        offset: usize,
-    },
-}
-
-impl CborError {
-    /// Offset into the bytes.
-    #[must_use]
-    pub fn offset(&self) -> usize {
-        match self {
-            Self::Truncated { offset, .. }
-            | Self::IndefiniteLength { offset }
-            | Self::NotShortest { offset, .. }
-            | Self::Reserved { offset, .. }
-            | Self::SimpleValue { offset, .. }
-            | Self::NotUtf8 { offset }
-            | Self::DuplicateKey { offset, .. }
-            | Self::KeyType { offset, .. }
-            | Self::Type { offset, .. }
-            | Self::TrailingBytes { offset, .. }
-            | Self::TooDeep { offset, .. }
-            | Self::TooManyItems { offset, .. } => *offset,
-        }
-    }
-}
-
-impl Coded for CborError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Truncated { .. } => "cbor-truncated",
-            Self::IndefiniteLength { .. } => "cbor-indefinite-length",
-            Self::NotShortest { .. } => "cbor-not-shortest",
-            Self::Reserved { .. } => "cbor-reserved",
-            Self::SimpleValue { .. } => "cbor-simple-value",
-            Self::NotUtf8 { .. } => "cbor-not-utf8",
-            Self::DuplicateKey { .. } => "cbor-duplicate-key",
-            Self::KeyType { .. } => "cbor-key-type",
-            Self::Type { .. } => "cbor-type",
-            Self::TrailingBytes { .. } => "cbor-trailing-bytes",
-            Self::TooDeep { .. } => "cbor-too-deep",
-            Self::TooManyItems { .. } => "cbor-too-many-items",
-        }
-    }
-
-    fn is_limit(&self) -> bool {
-        matches!(self, Self::TooDeep { .. } | Self::TooManyItems { .. })
-    }
-}
 
 /// Major types, the top three bits of a head.
 pub mod major {
@@ -411,7 +253,11 @@ impl<'a> Decoder<'a> {
         let taken = usize::try_from(length)
             .ok()
             .and_then(|length| self.bytes.get(self.position..)?.get(..length))
-            .ok_or(CborError::Truncated { offset: self.position, expected: length, remaining: self.remaining() })?;
+            .ok_or(CborError::Truncated {
+                offset: self.position,
+                expected: length,
+                remaining: self.remaining(),
+            })?;
         self.position += taken.len();
         Ok(taken)
     }
@@ -498,7 +344,8 @@ impl<'a> Decoder<'a> {
     fn utf8(&mut self, length: u64) -> Result<&'a str, CborError> {
         let offset = self.position;
         let bytes = self.take(length)?;
-        std::str::from_utf8(bytes).map_err(|error| CborError::NotUtf8 { offset: offset + error.valid_up_to() })
+        std::str::from_utf8(bytes)
+            .map_err(|error| CborError::NotUtf8 { offset: offset + error.valid_up_to() })
     }
 
     /// Reads the head of an array and returns the number of its items.
@@ -539,7 +386,11 @@ impl<'a> Decoder<'a> {
             major::NEGATIVE => Value::Negative(value).as_integer(),
             _ => None,
         };
-        integer.ok_or(CborError::Type { offset, expected: "a signed 64-bit integer", found: type_name(found) })
+        integer.ok_or(CborError::Type {
+            offset,
+            expected: "a signed 64-bit integer",
+            found: type_name(found),
+        })
     }
 
     /// Reads false or true.
@@ -669,6 +520,7 @@ pub fn diagnostic(key: &Value<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Coded as _;
 
     fn hex(text: &str) -> Vec<u8> {
         (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
@@ -677,10 +529,40 @@ mod tests {
     #[test]
     fn items_of_rfc_8949_appendix_a_round_trip() {
         for text in [
-            "00", "01", "0a", "17", "1818", "1819", "1864", "1903e8", "1a000f4240", "1b000000e8d4a51000",
-            "1bffffffffffffffff", "3bffffffffffffffff", "20", "29", "3863", "3903e7", "f4", "f5", "f6",
-            "c11a514b67b0", "d818456449455446", "40", "4401020304", "60", "6161", "64494554461a514b67b0",
-            "62c3bc", "63e6b0b4", "80", "83010203", "8301820203820405", "a0", "a201020304", "a26161016162820203",
+            "00",
+            "01",
+            "0a",
+            "17",
+            "1818",
+            "1819",
+            "1864",
+            "1903e8",
+            "1a000f4240",
+            "1b000000e8d4a51000",
+            "1bffffffffffffffff",
+            "3bffffffffffffffff",
+            "20",
+            "29",
+            "3863",
+            "3903e7",
+            "f4",
+            "f5",
+            "f6",
+            "c11a514b67b0",
+            "d818456449455446",
+            "40",
+            "4401020304",
+            "60",
+            "6161",
+            "64494554461a514b67b0",
+            "62c3bc",
+            "63e6b0b4",
+            "80",
+            "83010203",
+            "8301820203820405",
+            "a0",
+            "a201020304",
+            "a26161016162820203",
         ] {
             let bytes = hex(text);
             match decode(&bytes) {
@@ -689,7 +571,9 @@ mod tests {
                     value.encode(&mut again);
                     assert_eq!(again, bytes, "{text}");
                 }
-                Err(error) => assert_eq!((text, error.code()), ("64494554461a514b67b0", "cbor-trailing-bytes")),
+                Err(error) => {
+                    assert_eq!((text, error.code()), ("64494554461a514b67b0", "cbor-trailing-bytes"))
+                }
             }
         }
     }
@@ -697,19 +581,42 @@ mod tests {
     #[test]
     fn what_is_not_strict_is_refused_with_the_reason() {
         for (text, code) in [
-            ("", "cbor-truncated"), ("18", "cbor-truncated"), ("1817", "cbor-not-shortest"),
-            ("190018", "cbor-not-shortest"), ("1a0000ffff", "cbor-not-shortest"),
-            ("1b00000000ffffffff", "cbor-not-shortest"), ("5803010203", "cbor-not-shortest"),
-            ("4401", "cbor-truncated"), ("5bffffffffffffffff00", "cbor-truncated"), ("5f4101ff", "cbor-indefinite-length"),
-            ("9fff", "cbor-indefinite-length"), ("bfff", "cbor-indefinite-length"), ("7fff", "cbor-indefinite-length"),
-            ("ff", "cbor-reserved"), ("1c", "cbor-reserved"), ("1f", "cbor-reserved"), ("df00", "cbor-reserved"),
-            ("fc", "cbor-reserved"), ("f7", "cbor-simple-value"), ("f0", "cbor-simple-value"),
-            ("f815", "cbor-simple-value"), ("f93c00", "cbor-simple-value"), ("fb3ff199999999999a", "cbor-simple-value"),
-            ("61ff", "cbor-not-utf8"), ("62c328", "cbor-not-utf8"), ("0000", "cbor-trailing-bytes"),
-            ("a201010102", "cbor-duplicate-key"), ("a2616101616102", "cbor-duplicate-key"),
-            ("a18001", "cbor-key-type"), ("a1f601", "cbor-key-type"), ("a1c10001", "cbor-key-type"),
-            ("8201", "cbor-truncated"), ("9bffffffffffffffff", "cbor-truncated"), ("bbffffffffffffffff00", "cbor-truncated"),
-            ("a101", "cbor-truncated"), ("c1", "cbor-truncated"),
+            ("", "cbor-truncated"),
+            ("18", "cbor-truncated"),
+            ("1817", "cbor-not-shortest"),
+            ("190018", "cbor-not-shortest"),
+            ("1a0000ffff", "cbor-not-shortest"),
+            ("1b00000000ffffffff", "cbor-not-shortest"),
+            ("5803010203", "cbor-not-shortest"),
+            ("4401", "cbor-truncated"),
+            ("5bffffffffffffffff00", "cbor-truncated"),
+            ("5f4101ff", "cbor-indefinite-length"),
+            ("9fff", "cbor-indefinite-length"),
+            ("bfff", "cbor-indefinite-length"),
+            ("7fff", "cbor-indefinite-length"),
+            ("ff", "cbor-reserved"),
+            ("1c", "cbor-reserved"),
+            ("1f", "cbor-reserved"),
+            ("df00", "cbor-reserved"),
+            ("fc", "cbor-reserved"),
+            ("f7", "cbor-simple-value"),
+            ("f0", "cbor-simple-value"),
+            ("f815", "cbor-simple-value"),
+            ("f93c00", "cbor-simple-value"),
+            ("fb3ff199999999999a", "cbor-simple-value"),
+            ("61ff", "cbor-not-utf8"),
+            ("62c328", "cbor-not-utf8"),
+            ("0000", "cbor-trailing-bytes"),
+            ("a201010102", "cbor-duplicate-key"),
+            ("a2616101616102", "cbor-duplicate-key"),
+            ("a18001", "cbor-key-type"),
+            ("a1f601", "cbor-key-type"),
+            ("a1c10001", "cbor-key-type"),
+            ("8201", "cbor-truncated"),
+            ("9bffffffffffffffff", "cbor-truncated"),
+            ("bbffffffffffffffff00", "cbor-truncated"),
+            ("a101", "cbor-truncated"),
+            ("c1", "cbor-truncated"),
         ] {
             assert_eq!(decode(&hex(text)).unwrap_err().code(), code, "{text}");
         }

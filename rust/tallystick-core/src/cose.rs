@@ -174,7 +174,11 @@ impl<'a> CoseSign1<'a> {
         let before = decoder.position();
         let unprotected_headers = match decoder.value()? {
             Value::Map(map) => map,
-            _ => return Err(CborError::Type { offset: before, expected: "a map", found: "another item" }.into()),
+            _ => {
+                return Err(
+                    CborError::Type { offset: before, expected: "a map", found: "another item" }.into()
+                );
+            }
         };
         let unprotected = bytes.get(before..decoder.position()).unwrap_or_default();
         let payload = if decoder.at_null() {
@@ -193,7 +197,15 @@ impl<'a> CoseSign1<'a> {
                 return Err(CoseError::DuplicateLabel { label: cbor::diagnostic(key) });
             }
         }
-        Ok(Self { tagged, protected, protected_headers, unprotected, unprotected_headers, payload, signature })
+        Ok(Self {
+            tagged,
+            protected,
+            protected_headers,
+            unprotected,
+            unprotected_headers,
+            payload,
+            signature,
+        })
     }
 
     fn parse_protected(protected: &'a [u8]) -> Result<Map<'a>, CoseError> {
@@ -271,7 +283,8 @@ impl<'a> CcfHeaders<'a> {
                 (Some(label::CRITICAL), _) => return Err(CoseError::Critical),
                 (Some(label::KID), _) => {
                     let expected = "a byte string";
-                    headers.kid = Some(value.as_bytes().ok_or(CoseError::HeaderType { name: "kid (4)", expected })?);
+                    headers.kid =
+                        Some(value.as_bytes().ok_or(CoseError::HeaderType { name: "kid (4)", expected })?);
                 }
                 (Some(label::CWT_CLAIMS), _) => headers.read_claims(value)?,
                 (Some(label::VDS), _) => headers.vds = Some(integer("vds (395)", value)?),
@@ -301,7 +314,8 @@ impl<'a> CcfHeaders<'a> {
         if let Some(value) = cbor::get_text(claims, "txid") {
             let txid = text("ccf.v1 txid", value)?;
             let expected = "a transaction ID, view.seqno";
-            self.txid = Some(TxId::parse(txid).ok_or(CoseError::HeaderType { name: "ccf.v1 txid", expected })?);
+            self.txid =
+                Some(TxId::parse(txid).ok_or(CoseError::HeaderType { name: "ccf.v1 txid", expected })?);
         }
         Ok(())
     }
@@ -363,7 +377,8 @@ mod tests {
     fn exactly_one_payload_is_signed() {
         let detached = message("d284", "a10126", "a0", "f64101");
         let attached = message("d284", "a10126", "a0", "42aabb4101");
-        let (detached, attached) = (CoseSign1::parse(&detached).unwrap(), CoseSign1::parse(&attached).unwrap());
+        let (detached, attached) =
+            (CoseSign1::parse(&detached).unwrap(), CoseSign1::parse(&attached).unwrap());
         let expected = "846a5369676e61747572653143a101264042aabb";
         assert_eq!(to_hex(&attached.signed_bytes(None).unwrap()), expected);
         assert_eq!(to_hex(&detached.signed_bytes(Some(&[0xaa, 0xbb])).unwrap()), expected);

@@ -23,6 +23,7 @@ pub fn all_codes() -> Vec<&'static str> {
         crate::ledger::entry::CODES,
         crate::ledger::writer::CODES,
         crate::merkle::CODES,
+        crate::receipt::CODES,
         crate::signature::CODES,
         crate::sigtx::CODES,
         crate::snapshot::CODES,

@@ -6,12 +6,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use crate::error::Coded;
+use crate::error::coded;
 use crate::limits::MAX_NESTING;
-
-/// Codes of this module.
-pub const CODES: &[&str] =
-    &["json-not-utf8", "json-syntax", "json-duplicate-key", "json-type", "json-trailing-bytes", "json-too-deep"];
 
 /// Where and why text is not the JSON that was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,22 +92,14 @@ impl JsonError {
     }
 }
 
-impl Coded for JsonError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NotUtf8 { .. } => "json-not-utf8",
-            Self::Syntax { .. } => "json-syntax",
-            Self::DuplicateKey { .. } => "json-duplicate-key",
-            Self::Type { .. } => "json-type",
-            Self::TrailingBytes { .. } => "json-trailing-bytes",
-            Self::TooDeep { .. } => "json-too-deep",
-        }
-    }
-
-    fn is_limit(&self) -> bool {
-        matches!(self, Self::TooDeep { .. })
-    }
-}
+coded!(JsonError {
+    NotUtf8 => "json-not-utf8",
+    Syntax => "json-syntax",
+    DuplicateKey => "json-duplicate-key",
+    Type => "json-type",
+    TrailingBytes => "json-trailing-bytes",
+    TooDeep => "json-too-deep",
+} limits { TooDeep });
 
 /// Keys of one object so far. Objects of CCF have a dozen keys, where a list is fastest; a hash set takes over
 /// where a hostile object has many.
@@ -149,7 +137,8 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`JsonError::NotUtf8`].
     pub fn new(bytes: &'a [u8]) -> Result<Self, JsonError> {
-        let text = std::str::from_utf8(bytes).map_err(|error| JsonError::NotUtf8 { offset: error.valid_up_to() })?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|error| JsonError::NotUtf8 { offset: error.valid_up_to() })?;
         Ok(Self { text, position: 0, depth: 0 })
     }
 
@@ -185,9 +174,20 @@ impl<'a> Reader<'a> {
             self.position += 1;
         }
         match self.byte() {
-            Some(byte @ (b'{' | b'[' | b'"' | b't' | b'f' | b'n' | b'-' | b'0'..=b'9' | b'}' | b']' | b',' | b':')) => {
-                Ok(byte)
-            }
+            Some(
+                byte @ (b'{'
+                | b'['
+                | b'"'
+                | b't'
+                | b'f'
+                | b'n'
+                | b'-'
+                | b'0'..=b'9'
+                | b'}'
+                | b']'
+                | b','
+                | b':'),
+            ) => Ok(byte),
             _ => Err(self.syntax("a value")),
         }
     }
@@ -229,7 +229,9 @@ impl<'a> Reader<'a> {
         let rest = self.rest().trim_start_matches([' ', '\t', '\n', '\r']);
         match rest.chars().next() {
             None => Ok(()),
-            found => Err(JsonError::TrailingBytes { offset: self.text.len() - rest.len(), found: Found(found) }),
+            found => {
+                Err(JsonError::TrailingBytes { offset: self.text.len() - rest.len(), found: Found(found) })
+            }
         }
     }
 
@@ -252,7 +254,9 @@ impl<'a> Reader<'a> {
                 self.punctuation("':'", b":")?;
                 member(self, &key)?;
                 if !keys.insert(key.clone()) {
-                    return Err(JsonError::DuplicateKey { offset: self.position, key: key.into_owned() }.into());
+                    return Err(
+                        JsonError::DuplicateKey { offset: self.position, key: key.into_owned() }.into()
+                    );
                 }
                 if self.punctuation("',' or '}'", b",}")? == b'}' {
                     break;
@@ -274,7 +278,10 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`JsonError`], and whatever `item` returns.
-    pub fn array<E: From<JsonError>>(&mut self, mut item: impl FnMut(&mut Self) -> Result<(), E>) -> Result<(), E> {
+    pub fn array<E: From<JsonError>>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.start_of(b'[', "an array")?;
         self.deeper()?;
         if self.start()? == b']' {
@@ -478,6 +485,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Coded as _;
 
     fn skip(text: &str) -> Result<(), JsonError> {
         let mut reader = Reader::new(text.as_bytes())?;
@@ -488,7 +496,15 @@ mod tests {
     #[test]
     fn valid_texts_are_read_to_their_end() {
         for text in [
-            "0", "-0", "-1.5e+10", "1E3", " \t\r\n[ ] ", "{}", "true", "false", "null",
+            "0",
+            "-0",
+            "-1.5e+10",
+            "1E3",
+            " \t\r\n[ ] ",
+            "{}",
+            "true",
+            "false",
+            "null",
             r#"{"a":[1,{"b":null}],"c":"\u00e9\ud83d\ude00\n\/","d":{"a":1}}"#,
         ] {
             skip(text).unwrap();
@@ -498,15 +514,35 @@ mod tests {
     #[test]
     fn invalid_texts_are_refused_with_the_reason() {
         for (text, code) in [
-            ("", "json-syntax"), ("01", "json-trailing-bytes"), ("1.", "json-syntax"), ("-", "json-syntax"),
-            ("1e", "json-syntax"), ("[1,]", "json-syntax"), ("[1 2]", "json-syntax"), ("{\"a\":1,}", "json-syntax"),
-            ("{a:1}", "json-syntax"), ("{\"a\" 1}", "json-syntax"), ("tru", "json-syntax"), ("nul", "json-syntax"),
-            ("\"\n\"", "json-syntax"), ("\"a", "json-syntax"), (r#""\x""#, "json-syntax"),
-            (r#""\ud800""#, "json-syntax"), (r#""\udc00""#, "json-syntax"), (r#""\ud800\u0041""#, "json-syntax"),
-            (r#""\u12g4""#, "json-syntax"), (r#""\u+123""#, "json-syntax"), ("1 1", "json-trailing-bytes"),
-            ("{}\u{feff}", "json-trailing-bytes"), ("\u{feff}{}", "json-syntax"), ("]", "json-syntax"), (",", "json-syntax"),
-            (r#"{"a":1,"a":1}"#, "json-duplicate-key"), (r#"{"a":1,"\u0061":1}"#, "json-duplicate-key"),
-            (r#"[{"x":{"b":1,"c":2,"b":3}}]"#, "json-duplicate-key"), ("NaN", "json-syntax"),
+            ("", "json-syntax"),
+            ("01", "json-trailing-bytes"),
+            ("1.", "json-syntax"),
+            ("-", "json-syntax"),
+            ("1e", "json-syntax"),
+            ("[1,]", "json-syntax"),
+            ("[1 2]", "json-syntax"),
+            ("{\"a\":1,}", "json-syntax"),
+            ("{a:1}", "json-syntax"),
+            ("{\"a\" 1}", "json-syntax"),
+            ("tru", "json-syntax"),
+            ("nul", "json-syntax"),
+            ("\"\n\"", "json-syntax"),
+            ("\"a", "json-syntax"),
+            (r#""\x""#, "json-syntax"),
+            (r#""\ud800""#, "json-syntax"),
+            (r#""\udc00""#, "json-syntax"),
+            (r#""\ud800\u0041""#, "json-syntax"),
+            (r#""\u12g4""#, "json-syntax"),
+            (r#""\u+123""#, "json-syntax"),
+            ("1 1", "json-trailing-bytes"),
+            ("{}\u{feff}", "json-trailing-bytes"),
+            ("\u{feff}{}", "json-syntax"),
+            ("]", "json-syntax"),
+            (",", "json-syntax"),
+            (r#"{"a":1,"a":1}"#, "json-duplicate-key"),
+            (r#"{"a":1,"\u0061":1}"#, "json-duplicate-key"),
+            (r#"[{"x":{"b":1,"c":2,"b":3}}]"#, "json-duplicate-key"),
+            ("NaN", "json-syntax"),
         ] {
             assert_eq!(skip(text).unwrap_err().code(), code, "{text}");
         }
@@ -539,7 +575,11 @@ mod tests {
     fn types_are_checked() {
         assert_eq!(Reader::new(b"18446744073709551615").unwrap().unsigned(), Ok(u64::MAX));
         for text in ["18446744073709551616", "-1", "1.0", "1e3", "\"1\"", "null", "{}"] {
-            assert_eq!(Reader::new(text.as_bytes()).unwrap().unsigned().unwrap_err().code(), "json-type", "{text}");
+            assert_eq!(
+                Reader::new(text.as_bytes()).unwrap().unsigned().unwrap_err().code(),
+                "json-type",
+                "{text}"
+            );
         }
         assert_eq!(Reader::new(b"1").unwrap().string().unwrap_err().code(), "json-type");
         assert_eq!(Reader::new(b"1").unwrap().boolean().unwrap_err().code(), "json-type");

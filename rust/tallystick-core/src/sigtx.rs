@@ -147,7 +147,8 @@ pub fn parse_raw(value: &[u8]) -> Result<RawSignature, SigtxError> {
             "sig" => {
                 let text = reader.string()?;
                 let decoded = STANDARD.decode(text.as_bytes());
-                signature = Some(decoded.map_err(|_| SigtxError::Base64 { what: "node signature, key \"sig\"" })?);
+                signature =
+                    Some(decoded.map_err(|_| SigtxError::Base64 { what: "node signature, key \"sig\"" })?);
             }
             "seqno" => seqno = Some(reader.unsigned()?),
             "view" => view = Some(reader.unsigned()?),
@@ -216,8 +217,7 @@ pub fn parse_cose(value: &[u8]) -> Result<CoseSignature, SigtxError> {
     let mut reader = Reader::new(value)?;
     let text = reader.string()?;
     reader.end()?;
-    let cose =
-        STANDARD.decode(text.as_bytes()).map_err(|_| SigtxError::Base64 { what: "COSE signature" })?;
+    let cose = STANDARD.decode(text.as_bytes()).map_err(|_| SigtxError::Base64 { what: "COSE signature" })?;
     parse_cose_sign1(cose)
 }
 
@@ -242,7 +242,8 @@ pub fn parse_cose_sign1(cose: Vec<u8>) -> Result<CoseSignature, SigtxError> {
     if vds != VDS_CCF_LEDGER_SHA256 {
         return Err(SigtxError::Vds { vds });
     }
-    let kid = headers.kid.map(|kid| kid_digest(kid).ok_or(SigtxError::Kid { length: kid.len() })).transpose()?;
+    let kid =
+        headers.kid.map(|kid| kid_digest(kid).ok_or(SigtxError::Kid { length: kid.len() })).transpose()?;
     let algorithm = headers.algorithm.ok_or(missing("alg (1)"))?;
     let txid = headers.txid.ok_or(missing("ccf.v1 txid"))?;
     let (issuer, subject) = (headers.issuer.map(str::to_owned), headers.subject.map(str::to_owned));
@@ -305,7 +306,10 @@ mod tests {
         assert_eq!(code(&whole().replace("\"view\":2", "\"view\":\"2\"")), "json-type");
         assert_eq!(code(&format!("{},\"view\":2", whole())), "json-duplicate-key");
         assert_eq!(parse_raw(format!("{{{}}} ", whole()).as_bytes()).err(), None);
-        assert_eq!(parse_raw(format!("{{{}}}x", whole()).as_bytes()).unwrap_err().code(), "json-trailing-bytes");
+        assert_eq!(
+            parse_raw(format!("{{{}}}x", whole()).as_bytes()).unwrap_err().code(),
+            "json-trailing-bytes"
+        );
     }
 
     const COSE: &str = "d284588ca50138220458406466373738373564613534353264356434656263613265393063363434666264653966\

@@ -54,7 +54,8 @@ pub fn digest_from_hex(text: &str) -> Option<Digest> {
     }
     let mut digest = [0; 32];
     for (target, pair) in digest.iter_mut().zip(bytes.chunks_exact(2)) {
-        let (Some(high), Some(low)) = (pair.first().copied().and_then(nibble), pair.get(1).copied().and_then(nibble))
+        let (Some(high), Some(low)) =
+            (pair.first().copied().and_then(nibble), pair.get(1).copied().and_then(nibble))
         else {
             return None;
         };

@@ -116,7 +116,8 @@ impl Certificate {
         if data.len() > MAX_CERTIFICATE_BYTES {
             return Err(X509Error::TooLong { limit: MAX_CERTIFICATE_BYTES, actual: data.len() });
         }
-        let (rest, parsed) = X509Certificate::from_der(data).map_err(|error| X509Error::Der(error.to_string()))?;
+        let (rest, parsed) =
+            X509Certificate::from_der(data).map_err(|error| X509Error::Der(error.to_string()))?;
         if !rest.is_empty() {
             return Err(X509Error::Trailing(rest.len()));
         }

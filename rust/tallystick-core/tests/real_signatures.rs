@@ -6,6 +6,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::disallowed_methods,
+    clippy::print_stderr,
     reason = "a panic is how a test fails, and this one reads files"
 )]
 use std::path::{Path, PathBuf};
@@ -39,13 +40,16 @@ fn values<'a>(bytes: &'a [u8], start: &'a [u8]) -> impl Iterator<Item = &'a [u8]
     let mut position = 16;
     std::iter::from_fn(move || {
         loop {
-            let at = position + bytes.get(position..)?.windows(start.len()).position(|window| window == start)?;
+            let at =
+                position + bytes.get(position..)?.windows(start.len()).position(|window| window == start)?;
             position = at + start.len();
             if bytes[at - 16..at - 8] != [0; 8] {
                 continue;
             }
             let length = usize::try_from(u64::from_le_bytes(bytes[at - 8..at].try_into().unwrap())).ok();
-            if let Some(value) = length.filter(|length| *length < 4096).and_then(|length| bytes.get(at..at + length)) {
+            if let Some(value) =
+                length.filter(|length| *length < 4096).and_then(|length| bytes.get(at..at + length))
+            {
                 return Some(value);
             }
         }
@@ -62,7 +66,8 @@ fn every_signature_of_the_real_ledgers_parses() {
         let bytes = std::fs::read(&file).unwrap();
         for start in [&b"{\"cert\":\"-----BEGIN"[..], b"{\"commit_seqno\":"] {
             for value in values(&bytes, start).filter(|value| value.windows(8).any(|w| w == b",\"sig\":\"")) {
-                let signature = parse_raw(value).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+                let signature =
+                    parse_raw(value).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
                 assert!(signature.unknown_keys.is_empty(), "{:?}", signature.unknown_keys);
                 raw += 1;
             }

@@ -100,9 +100,12 @@ fn encode(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> PyResult
         encode_head(out, major::MAP, dict.len() as u64);
         for (key, value) in dict {
             let is_key = !key.is_instance_of::<PyBool>()
-                && (key.is_instance_of::<PyInt>() || key.is_instance_of::<PyString>() || key.is_instance_of::<PyBytes>());
+                && (key.is_instance_of::<PyInt>()
+                    || key.is_instance_of::<PyString>()
+                    || key.is_instance_of::<PyBytes>());
             if !is_key {
-                let message = format!("CBOR: expected an int, str or bytes as key, got {}", key.get_type().name()?);
+                let message =
+                    format!("CBOR: expected an int, str or bytes as key, got {}", key.get_type().name()?);
                 return Err(PyTypeError::new_err(message));
             }
             encode(out, &key, depth + 1)?;
@@ -120,7 +123,8 @@ fn encode(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> PyResult
 
 fn encode_integer(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let number: i128 = value.extract()?;
-    let (major_type, argument) = if number < 0 { (major::NEGATIVE, -1 - number) } else { (major::UNSIGNED, number) };
+    let (major_type, argument) =
+        if number < 0 { (major::NEGATIVE, -1 - number) } else { (major::UNSIGNED, number) };
     let argument = u64::try_from(argument)
         .map_err(|_| PyValueError::new_err(format!("CBOR: expected an integer of 64 bits, got {number}")))?;
     encode_head(out, major_type, argument);
@@ -200,8 +204,13 @@ impl CoseSign1 {
     }
 
     #[pyo3(signature = (detached_payload = None))]
-    fn signed_bytes<'py>(&self, py: Python<'py>, detached_payload: Option<&[u8]>) -> PyResult<Bound<'py, PyBytes>> {
-        let signed = self.parsed(py)?.signed_bytes(detached_payload).map_err(|error| cose_error(py, &error))?;
+    fn signed_bytes<'py>(
+        &self,
+        py: Python<'py>,
+        detached_payload: Option<&[u8]>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let signed =
+            self.parsed(py)?.signed_bytes(detached_payload).map_err(|error| cose_error(py, &error))?;
         Ok(PyBytes::new(py, &signed))
     }
 }

@@ -13,11 +13,8 @@ import_exception!(tallystick.errors, LimitExceededError);
 
 /// Converts `error`, met at `offset` bytes into the input, into a `FormatError` or `LimitExceededError`.
 pub(crate) fn coded(py: Python<'_>, error: &dyn Coded, offset: Option<u64>) -> PyErr {
-    let class = if error.is_limit() {
-        py.get_type::<LimitExceededError>()
-    } else {
-        py.get_type::<FormatError>()
-    };
+    let class =
+        if error.is_limit() { py.get_type::<LimitExceededError>() } else { py.get_type::<FormatError>() };
     let build = || -> PyResult<PyErr> {
         let kwargs = PyDict::new(py);
         kwargs.set_item("code", error.code())?;

@@ -39,7 +39,9 @@ impl MerkleTree {
 
     #[staticmethod]
     fn from_compact(py: Python<'_>, value: &[u8]) -> PyResult<Self> {
-        py.detach(|| Tree::from_compact(value)).map(|tree| Self { tree }).map_err(|error| coded(py, &error, None))
+        py.detach(|| Tree::from_compact(value))
+            .map(|tree| Self { tree })
+            .map_err(|error| coded(py, &error, None))
     }
 
     fn append(&mut self, leaf: &[u8]) -> PyResult<()> {
@@ -79,7 +81,12 @@ impl MerkleTree {
         Ok(PyBytes::new(py, &self.tree.root_at(size).map_err(|error| question(&error))?))
     }
 
-    fn path<'py>(&self, py: Python<'py>, index: u64, size: u64) -> PyResult<Vec<(bool, Bound<'py, PyBytes>)>> {
+    fn path<'py>(
+        &self,
+        py: Python<'py>,
+        index: u64,
+        size: u64,
+    ) -> PyResult<Vec<(bool, Bound<'py, PyBytes>)>> {
         Ok(path_to_py(py, &self.tree.path(index, size).map_err(|error| question(&error))?))
     }
 

@@ -6,7 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use tallystick_core::error::Coded as _;
 use tallystick_core::receipt::{
-    CoseProof as CoreProof, CoseReceipt as CoreCoseReceipt, JsonReceipt as CoreJsonReceipt, Leaf, ReceiptError,
+    CoseProof as CoreProof, CoseReceipt as CoreCoseReceipt, JsonReceipt as CoreJsonReceipt, Leaf,
+    ReceiptError,
 };
 use tallystick_core::signature::{Check, Claim};
 use tallystick_core::types::{Digest, to_hex};
@@ -66,7 +67,10 @@ impl JsonReceipt {
     }
 
     #[staticmethod]
-    fn parse_many<'py>(py: Python<'py>, documents: Vec<Bound<'py, PyBytes>>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    fn parse_many<'py>(
+        py: Python<'py>,
+        documents: Vec<Bound<'py, PyBytes>>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let borrowed: Vec<&[u8]> = documents.iter().map(|document| document.as_bytes()).collect();
         let parsed = py.detach(|| CoreJsonReceipt::parse_many(&borrowed));
         parsed
@@ -119,7 +123,9 @@ impl JsonReceipt {
     #[getter]
     fn claims_digest<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         match &self.receipt.leaf {
-            Leaf::Components { claims_digest, .. } => claims_digest.as_ref().map(|claims| PyBytes::new(py, claims)),
+            Leaf::Components { claims_digest, .. } => {
+                claims_digest.as_ref().map(|claims| PyBytes::new(py, claims))
+            }
             Leaf::Given(_) => None,
         }
     }
@@ -183,14 +189,17 @@ impl JsonReceipt {
     }
 }
 
-pub(crate) type Submitted<'py> = (u64, PyRef<'py, JsonReceipt>, PyRef<'py, PublicKey>, Option<Bound<'py, PyBytes>>);
+pub(crate) type Submitted<'py> =
+    (u64, PyRef<'py, JsonReceipt>, PyRef<'py, PublicKey>, Option<Bound<'py, PyBytes>>);
 
 /// The check of a receipt's signature, over the root that its path leads to.
 pub(crate) fn check_of((tag, receipt, key, leaf): &Submitted<'_>) -> PyResult<(u64, Check)> {
     let leaf = match leaf {
         Some(leaf) => digest("leaf", leaf.as_bytes())?,
         None => receipt.receipt.leaf().ok_or_else(|| {
-            PyValueError::new_err(format!("receipt {tag}: its claims digest is missing, so its leaf is needed"))
+            PyValueError::new_err(format!(
+                "receipt {tag}: its claims digest is missing, so its leaf is needed"
+            ))
         })?,
     };
     let claim = Claim::Prehashed(receipt.receipt.root(&leaf));
@@ -267,7 +276,8 @@ pub(crate) struct CoseReceipt {
 impl CoseReceipt {
     #[staticmethod]
     fn parse(data: &Bound<'_, PyBytes>) -> PyResult<Self> {
-        let receipt = CoreCoseReceipt::parse(data.as_bytes()).map_err(|error| receipt_error(data.py(), &error))?;
+        let receipt =
+            CoreCoseReceipt::parse(data.as_bytes()).map_err(|error| receipt_error(data.py(), &error))?;
         let headers = receipt.headers;
         Ok(Self {
             data: data.clone().unbind(),

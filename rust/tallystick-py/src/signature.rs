@@ -51,7 +51,13 @@ impl PublicKey {
         Ok(py.detach(|| self.key.verifies_prehashed(&digest, der_signature)))
     }
 
-    fn verifies(&self, py: Python<'_>, message: &[u8], der_signature: &[u8], hash_name: &str) -> PyResult<bool> {
+    fn verifies(
+        &self,
+        py: Python<'_>,
+        message: &[u8],
+        der_signature: &[u8],
+        hash_name: &str,
+    ) -> PyResult<bool> {
         let hash = match hash_name {
             "sha256" => Hash::Sha256,
             "sha384" => Hash::Sha384,
@@ -119,7 +125,9 @@ impl SignatureBatch {
     fn submit_prehashed_many(&self, py: Python<'_>, checks: Vec<Prehashed<'_>>) -> PyResult<()> {
         let checks = checks
             .iter()
-            .map(|(tag, key, root, signature)| Ok((*tag, prehashed(key, root.as_bytes(), signature.as_bytes())?)))
+            .map(|(tag, key, root, signature)| {
+                Ok((*tag, prehashed(key, root.as_bytes(), signature.as_bytes())?))
+            })
             .collect::<PyResult<_>>()?;
         self.submit(py, checks);
         Ok(())

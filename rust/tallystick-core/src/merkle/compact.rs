@@ -43,7 +43,8 @@ impl<'a> CompactTree<'a> {
         }
         // The size is right, so both counts fit.
         let (digests, _) = digests.as_chunks::<32>();
-        let Some((leaves, flushed)) = usize::try_from(kept).ok().and_then(|kept| digests.split_at_checked(kept))
+        let Some((leaves, flushed)) =
+            usize::try_from(kept).ok().and_then(|kept| digests.split_at_checked(kept))
         else {
             return Err(mismatch);
         };

@@ -14,7 +14,7 @@ pub use tree::{Frontier, Tree, subtree_root};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::error::Coded;
+use crate::error::coded;
 use crate::types::Digest;
 
 /// Leaf 0 of every tree.
@@ -31,24 +31,11 @@ pub fn hash_pair(left: &Digest, right: &Digest) -> Digest {
     Sha256::digest(both).into()
 }
 
-/// Codes of this module.
-pub const CODES: &[&str] = &[
-    "merkle-compact-size",
-    "merkle-compact-empty",
-    "merkle-tree-size-limit",
-    "merkle-leaf-bytes",
-    "merkle-index-out-of-range",
-    "merkle-size-out-of-range",
-    "merkle-subtree-unaligned",
-];
-
 /// What can be wrong with a tree value, or with a question put to a tree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MerkleError {
     /// The bytes do not hold the counts that they announce.
-    #[error(
-        "compact tree: expected {expected} bytes for {kept} leaves from leaf {first_kept}, got {actual}"
-    )]
+    #[error("compact tree: expected {expected} bytes for {kept} leaves from leaf {first_kept}, got {actual}")]
     CompactSize {
         /// Leaves announced.
         kept: u64,
@@ -97,7 +84,9 @@ pub enum MerkleError {
         size: u64,
     },
     /// A subtree can only follow a multiple of its own number of leaves.
-    #[error("Merkle tree: expected a size that is a multiple of {span} before a subtree of {span} leaves, got {size}")]
+    #[error(
+        "Merkle tree: expected a size that is a multiple of {span} before a subtree of {span} leaves, got {size}"
+    )]
     SubtreeUnaligned {
         /// Leaves of the subtree.
         span: u64,
@@ -106,23 +95,15 @@ pub enum MerkleError {
     },
 }
 
-impl Coded for MerkleError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::CompactSize { .. } => "merkle-compact-size",
-            Self::CompactEmpty => "merkle-compact-empty",
-            Self::SizeLimit { .. } => "merkle-tree-size-limit",
-            Self::LeafBytes { .. } => "merkle-leaf-bytes",
-            Self::IndexOutOfRange { .. } => "merkle-index-out-of-range",
-            Self::SizeOutOfRange { .. } => "merkle-size-out-of-range",
-            Self::SubtreeUnaligned { .. } => "merkle-subtree-unaligned",
-        }
-    }
-
-    fn is_limit(&self) -> bool {
-        matches!(self, Self::SizeLimit { .. })
-    }
-}
+coded!(MerkleError {
+    CompactSize => "merkle-compact-size",
+    CompactEmpty => "merkle-compact-empty",
+    SizeLimit => "merkle-tree-size-limit",
+    LeafBytes => "merkle-leaf-bytes",
+    IndexOutOfRange => "merkle-index-out-of-range",
+    SizeOutOfRange => "merkle-size-out-of-range",
+    SubtreeUnaligned => "merkle-subtree-unaligned",
+} limits { SizeLimit });
 
 #[cfg(test)]
 mod tests;

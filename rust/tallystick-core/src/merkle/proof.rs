@@ -10,9 +10,12 @@ pub type PathStep = (bool, Digest);
 /// The root that `path` leads to from `leaf`.
 #[must_use]
 pub fn fold_path(leaf: &Digest, path: &[PathStep]) -> Digest {
-    path.iter().fold(*leaf, |node, (left, sibling)| {
-        if *left { hash_pair(sibling, &node) } else { hash_pair(&node, sibling) }
-    })
+    path.iter().fold(
+        *leaf,
+        |node, (left, sibling)| {
+            if *left { hash_pair(sibling, &node) } else { hash_pair(&node, sibling) }
+        },
+    )
 }
 
 /// Which side the siblings of leaf `index` stand on in a tree of `size` leaves (true: left), from the leaf up.

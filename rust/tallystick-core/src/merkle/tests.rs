@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Coded as _;
 use crate::types::to_hex;
 
 /// The definition, word for word: pair up, promote the odd last one, repeat.
@@ -112,7 +113,11 @@ fn every_direction_word_is_judged_as_an_exhaustive_search_would() {
             for word in 0..1_u32 << length {
                 let sides: Vec<bool> = (0..length).map(|bit| (word >> bit) & 1 == 1).collect();
                 let exists = (index + 1..=130).any(|size| directions(index, size).unwrap() == sides);
-                assert_eq!(tree_sizes(index, sides.iter().copied()).is_some(), exists, "leaf {index}, {sides:?}");
+                assert_eq!(
+                    tree_sizes(index, sides.iter().copied()).is_some(),
+                    exists,
+                    "leaf {index}, {sides:?}"
+                );
             }
         }
     }
@@ -137,7 +142,8 @@ fn directions_of_real_receipts() {
         (1027, 1029, "LLRL"),
         (1364, 1367, "RRLLLLL"),
     ] {
-        let text: String = directions(index, size).unwrap().iter().map(|l| if *l { 'L' } else { 'R' }).collect();
+        let text: String =
+            directions(index, size).unwrap().iter().map(|l| if *l { 'L' } else { 'R' }).collect();
         assert_eq!(text, expected);
     }
     assert_eq!(directions(5, 5), None);

@@ -182,7 +182,11 @@ impl Tree {
         let levels = (0..depth)
             .map(|level| {
                 let base = (first_kept >> level) & !1;
-                let nodes = if (first_kept >> level) & 1 == 1 { roots.next().copied().into_iter().collect() } else { Vec::new() };
+                let nodes = if (first_kept >> level) & 1 == 1 {
+                    roots.next().copied().into_iter().collect()
+                } else {
+                    Vec::new()
+                };
                 Level { base, nodes }
             })
             .collect();
@@ -300,7 +304,8 @@ impl Tree {
                 path.push((true, self.node(level, node - 1)?));
             } else if node + 1 < width {
                 let complete = node + 1 < size >> level;
-                let sibling = if complete { self.node(level, node + 1)? } else { self.fold_tail(size, level)? };
+                let sibling =
+                    if complete { self.node(level, node + 1)? } else { self.fold_tail(size, level)? };
                 path.push((false, sibling));
             }
             node /= 2;
@@ -316,7 +321,11 @@ impl Tree {
     /// [`MerkleError::IndexOutOfRange`] when they are forgotten already, or beyond the tree.
     pub fn flush(&mut self, first_kept: u64) -> Result<(), MerkleError> {
         if first_kept < self.first_kept || first_kept > self.size {
-            return Err(MerkleError::IndexOutOfRange { first: self.first_kept, end: self.size, index: first_kept });
+            return Err(MerkleError::IndexOutOfRange {
+                first: self.first_kept,
+                end: self.size,
+                index: first_kept,
+            });
         }
         for (level, row) in self.levels.iter_mut().enumerate() {
             let base = (first_kept >> level) & !1;

@@ -51,7 +51,11 @@ impl CoseProof {
             Some(size) => directions(index, size).is_some_and(|expected| expected.into_iter().eq(sides())),
             None => tree_sizes(index, sides()).is_some(),
         };
-        if fits { Ok(()) } else { Err(ReceiptError::PathShape { index, size: Shown(size), directions: letters(sides()) }) }
+        if fits {
+            Ok(())
+        } else {
+            Err(ReceiptError::PathShape { index, size: Shown(size), directions: letters(sides()) })
+        }
     }
 }
 
@@ -159,7 +163,9 @@ impl ProofReader<'_> {
             match self.cbor(key)? {
                 PROOF_LEAF if leaf.is_none() => leaf = Some(self.leaf()?),
                 PROOF_PATH if path.is_none() => path = Some(self.path()?),
-                key @ (PROOF_LEAF | PROOF_PATH) => return Err(self.members_refused(format!("member {key} twice"))),
+                key @ (PROOF_LEAF | PROOF_PATH) => {
+                    return Err(self.members_refused(format!("member {key} twice")));
+                }
                 key => return Err(self.members_refused(format!("member {key}"))),
             }
         }
@@ -185,7 +191,11 @@ impl ProofReader<'_> {
     fn digest(&mut self, what: &'static str) -> Result<Digest, ReceiptError> {
         let bytes = self.decoder.byte_string();
         let bytes = self.cbor(bytes)?;
-        Digest::try_from(bytes).map_err(|_| ReceiptError::DigestSize { index: self.index, what, actual: bytes.len() })
+        Digest::try_from(bytes).map_err(|_| ReceiptError::DigestSize {
+            index: self.index,
+            what,
+            actual: bytes.len(),
+        })
     }
 
     fn leaf(&mut self) -> Result<LeafComponents, ReceiptError> {

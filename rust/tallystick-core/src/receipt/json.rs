@@ -187,7 +187,9 @@ impl JsonReceipt {
             "node_id" | "nodeId" => node_id.read(reader, digest),
             "cert" => certificate.read(reader, text),
             "service_endorsements" | "serviceEndorsements" => service_endorsements.read(reader, endorsements),
-            "is_signature_transaction" | "isSignatureTransaction" => is_signature_transaction.read(reader, boolean),
+            "is_signature_transaction" | "isSignatureTransaction" => {
+                is_signature_transaction.read(reader, boolean)
+            }
             other => {
                 unknown_fields.push(cut(other));
                 Ok::<(), ReceiptError>(reader.skip()?)
@@ -223,9 +225,9 @@ impl JsonReceipt {
     pub fn leaf(&self) -> Option<Digest> {
         match &self.leaf {
             Leaf::Given(leaf) => Some(*leaf),
-            Leaf::Components { write_set_digest, commit_evidence, claims_digest } => {
-                claims_digest.as_ref().map(|claims| leaf_hash(write_set_digest, commit_evidence, Some(claims)))
-            }
+            Leaf::Components { write_set_digest, commit_evidence, claims_digest } => claims_digest
+                .as_ref()
+                .map(|claims| leaf_hash(write_set_digest, commit_evidence, Some(claims))),
         }
     }
 
@@ -262,4 +264,3 @@ impl JsonReceipt {
         tree_sizes(index, self.path.iter().map(|step| step.0))
     }
 }
-

@@ -123,7 +123,9 @@ pub enum ReceiptError {
         actual: u64,
     },
     /// A path that no leaf at this place has.
-    #[error("receipt: expected the path of leaf {index} in a tree of {size} leaves, got directions {directions:?}")]
+    #[error(
+        "receipt: expected the path of leaf {index} in a tree of {size} leaves, got directions {directions:?}"
+    )]
     PathShape {
         /// Leaf index: the seqno in the commit evidence.
         index: u64,
@@ -180,7 +182,9 @@ pub enum ReceiptError {
         got: String,
     },
     /// A leaf or a step that has another number of members.
-    #[error("COSE receipt: expected {expected} members in the {what} of inclusion proof {index}, got {actual}")]
+    #[error(
+        "COSE receipt: expected {expected} members in the {what} of inclusion proof {index}, got {actual}"
+    )]
     LeafMembers {
         /// Position, from 0.
         index: usize,

@@ -205,9 +205,19 @@ fn damaged_cose_receipts_are_refused() {
     assert_eq!(Forge { payload: vec![0x41, 0], ..Forge::new() }.code(), "receipt-payload-attached");
     assert_eq!(Forge { protected: protected(1, "2.7"), ..Forge::new() }.code(), "receipt-vds");
     assert_eq!(Forge { protected: vec![0xa1, 1, 0x26], ..Forge::new() }.code(), "receipt-header-missing");
-    assert_eq!(Forge { protected: vec![0xa1, 0x19, 1, 0x8b, 2], ..Forge::new() }.code(), "receipt-header-missing");
+    assert_eq!(
+        Forge { protected: vec![0xa1, 0x19, 1, 0x8b, 2], ..Forge::new() }.code(),
+        "receipt-header-missing"
+    );
     assert_eq!(Forge { unprotected: Some(vec![0xa0]), ..Forge::new() }.code(), "receipt-header-missing");
-    for vdp in [&[0x80][..], &[0xa0], &[0xa1, 0x21, 0x80], &[0xa1, 0x20, 0x80], &[0xa1, 0x20, 0x81, 0], &[0xa1, 0x20, 0xa0]] {
+    for vdp in [
+        &[0x80][..],
+        &[0xa0],
+        &[0xa1, 0x21, 0x80],
+        &[0xa1, 0x20, 0x80],
+        &[0xa1, 0x20, 0x81, 0],
+        &[0xa1, 0x20, 0xa0],
+    ] {
         let unprotected = Some([&[0xa1, 0x19, 0x01, 0x8c], vdp].concat());
         assert_eq!(Forge { unprotected, ..Forge::new() }.code(), "receipt-proofs", "{vdp:?}");
     }
@@ -232,7 +242,8 @@ fn paths_of_another_shape_are_refused() {
         ("2.4", path()[..2].to_vec(), true),
         ("2.7", path().into_iter().map(|(left, hash)| (!left, hash)).collect(), false),
     ] {
-        let forge = Forge { protected: protected(2, txid), proofs: vec![proof(EVIDENCE, &path)], ..Forge::new() };
+        let forge =
+            Forge { protected: protected(2, txid), proofs: vec![proof(EVIDENCE, &path)], ..Forge::new() };
         assert_eq!(forge.code(), if fits { "" } else { "receipt-path-shape" }, "{txid} {path:?}");
     }
     assert_eq!(CoseProof::parse(&proof(EVIDENCE, &[])).unwrap_err().code(), "receipt-path-shape");
@@ -299,8 +310,10 @@ fn paths_of_a_tree_lead_to_its_root_and_have_its_shape() {
 #[test]
 fn leaf_with_and_without_claims_of_a_real_receipt() {
     let evidence =
-        CommitEvidence::parse("ce:2.26:84d0b31e107b2a93671de89504a280c5d83db7186c595f921780d411a0a7e47e").unwrap();
-    let write_set = digest_from_hex("7b4b7c9d836b7684ab6fa2cf2cfba0e6b6aa7b7f4b615f5238240efe1bc7e7fa").unwrap();
+        CommitEvidence::parse("ce:2.26:84d0b31e107b2a93671de89504a280c5d83db7186c595f921780d411a0a7e47e")
+            .unwrap();
+    let write_set =
+        digest_from_hex("7b4b7c9d836b7684ab6fa2cf2cfba0e6b6aa7b7f4b615f5238240efe1bc7e7fa").unwrap();
     let claims = digest_from_hex("44b04e461470448dd26068ba101f4f1cdcceb0d02321cc90210123a99461abc3").unwrap();
     let leaf = leaf_hash(&write_set, &evidence, Some(&claims));
     assert_eq!(to_hex(&leaf), "74624703cb1ca6a38459df21fc5719d152719d3395c0e1f132021ebc64c4b957");

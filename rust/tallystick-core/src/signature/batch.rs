@@ -63,7 +63,9 @@ impl Check {
     pub fn holds(&self) -> bool {
         match &self.claim {
             Claim::Prehashed(digest) => self.key.verifies_prehashed(digest, &self.signature),
-            Claim::Cose { message, algorithm } => self.key.verifies_cose(message, &self.signature, *algorithm),
+            Claim::Cose { message, algorithm } => {
+                self.key.verifies_cose(message, &self.signature, *algorithm)
+            }
         }
     }
 
@@ -267,9 +269,13 @@ mod tests {
         let key = Arc::new(PublicKey::from_spki(pair.public_key().as_der().unwrap().as_ref()).unwrap());
         (0..count)
             .map(|tag| {
-                let signature = pair.sign(&SystemRandom::new(), &tag.to_le_bytes()).unwrap().as_ref().to_vec();
+                let signature =
+                    pair.sign(&SystemRandom::new(), &tag.to_le_bytes()).unwrap().as_ref().to_vec();
                 let message = message_of(tag).to_le_bytes().to_vec();
-                (tag, Check { key: Arc::clone(&key), claim: Claim::Cose { message, algorithm: -7 }, signature })
+                (
+                    tag,
+                    Check { key: Arc::clone(&key), claim: Claim::Cose { message, algorithm: -7 }, signature },
+                )
             })
             .collect()
     }

@@ -7,14 +7,16 @@ use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use sha2::{Digest as _, Sha256};
 
-use crate::error::Coded;
+use crate::error::coded;
 use crate::types::Digest;
 
 /// Why bytes are not a key that is used here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Not a SubjectPublicKeyInfo of a supported kind.
-    #[error("public key: expected a SubjectPublicKeyInfo on P-256, P-384 or P-521, or of RSA, got {length} other bytes")]
+    #[error(
+        "public key: expected a SubjectPublicKeyInfo on P-256, P-384 or P-521, or of RSA, got {length} other bytes"
+    )]
     NotSpki {
         /// Bytes given.
         length: usize,
@@ -29,14 +31,10 @@ pub enum KeyError {
     },
 }
 
-impl Coded for KeyError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NotSpki { .. } => "key-not-spki",
-            Self::NotCanonical { .. } => "key-not-canonical",
-        }
-    }
-}
+coded!(KeyError {
+    NotSpki => "key-not-spki",
+    NotCanonical => "key-not-canonical",
+} limits {});
 
 /// What kind of key it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,6 +251,7 @@ impl PublicKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Coded as _;
     use aws_lc_rs::rand::SystemRandom;
     use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
     use aws_lc_rs::signature::{EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _};

@@ -3,7 +3,4 @@ mod batch;
 mod key;
 
 pub use batch::{Batch, Check, Claim};
-pub use key::{Hash, KeyError, KeyKind, PublicKey};
-
-/// Codes of this module.
-pub const CODES: &[&str] = &["key-not-spki", "key-not-canonical"];
+pub use key::{CODES, Hash, KeyError, KeyKind, PublicKey, algorithm};

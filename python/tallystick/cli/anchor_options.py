@@ -1,0 +1,162 @@
+"""Options that receipts and snapshots share: the anchor, and what leads from it to other keys."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tallystick.errors import FormatError, LimitExceededError, TallystickError, UsageError
+
+if TYPE_CHECKING:
+    from tallystick.identity.endorsements import Endorsement
+    from tallystick.identity.ledger_copy import LedgerCopy
+    from tallystick.identity.trust_anchor import TrustAnchor
+
+__all__ = [
+    "anchor_options",
+    "build_anchor",
+    "expand_inputs",
+    "open_ledger_copy",
+    "output_options",
+    "read_endorsements",
+    "read_input",
+    "read_option_file",
+    "write_output",
+]
+
+Command = Callable[..., Any]
+
+
+def anchor_options(command: Command) -> Command:
+    """Adds --service-cert, --service-key-sha256, --endorsements and --ledger."""
+    for option in reversed(
+        [
+            click.option(
+                "--service-cert",
+                "service_certs",
+                multiple=True,
+                metavar="FILE",
+                help="Certificate of a service that you trust (PEM or DER). Repeatable.",
+            ),
+            click.option(
+                "--service-key-sha256",
+                multiple=True,
+                metavar="HEX",
+                help="SHA-256 of the public key of a service that you trust. Repeatable.",
+            ),
+            click.option(
+                "--endorsements",
+                multiple=True,
+                metavar="FILE",
+                help="COSE endorsements that lead from a trusted service key to older ones, as a node serves them "
+                "or a ledger records them. Repeatable.",
+            ),
+            click.option(
+                "--ledger",
+                "ledgers",
+                multiple=True,
+                metavar="PATH",
+                help="Copy of the ledger to compare with. Repeatable.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def output_options(command: Command) -> Command:
+    """Adds --format and --output."""
+    command = click.option("--output", metavar="FILE", help="Write there instead of to standard output.")(command)
+    return click.option(
+        "--format", "format_", type=click.Choice(["text", "json", "jsonl"]), default="text", show_default=True
+    )(command)
+
+
+def build_anchor(service_certs: Iterable[str], service_key_sha256: Iterable[str]) -> TrustAnchor:
+    """The anchor that the options name."""
+    from tallystick.identity.trust_anchor import TrustAnchor
+
+    return TrustAnchor.from_options(service_certs=service_certs, service_key_sha256=service_key_sha256)
+
+
+def read_option_file(path: str, what: str) -> bytes:
+    """Content of a file that an option names.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{what} cannot be read: {error.strerror}", file=path) from error
+
+
+def as_usage_error(error: TallystickError, path: str) -> UsageError:
+    """A malformed file that an option names is the caller's fault, not the receipt's."""
+    return UsageError(error.message, code=error.code, file=path, hint=error.hint)
+
+
+def read_endorsements(paths: Iterable[str]) -> list[Endorsement]:
+    """Endorsements in the files that --endorsements names."""
+    from tallystick.identity.endorsements import parse_endorsements
+
+    found: list[Endorsement] = []
+    for path in paths:
+        try:
+            found += parse_endorsements(read_option_file(path, "endorsements"))
+        except (FormatError, LimitExceededError) as error:
+            raise as_usage_error(error, path) from error
+    return found
+
+
+def open_ledger_copy(paths: Iterable[str]) -> LedgerCopy | None:
+    """The ledger copy that --ledger names."""
+    given = list(paths)
+    if not given:
+        return None
+    from tallystick.identity.ledger_copy import LedgerCopy
+
+    return LedgerCopy(given)
+
+
+def expand_inputs(paths: Iterable[str], pattern: str | None = None) -> list[tuple[str, bool]]:
+    """Files to read, each with whether it was found in a directory rather than named.
+
+    Directories are descended into, in order of names; hidden files, and those whose name does not match
+    ``pattern``, are left out there. A path that does not exist stays, to be reported as unreadable.
+    """
+    files: list[tuple[str, bool]] = []
+    matches = re.compile(pattern).match if pattern is not None else None
+    for path in paths:
+        if path == "-" or not Path(path).is_dir():
+            files.append((path, False))
+            continue
+        for found in sorted(Path(path).rglob("*")):
+            hidden = any(part.startswith(".") for part in found.relative_to(path).parts)
+            if found.is_file() and not hidden and (matches is None or matches(found.name)):
+                files.append((str(found), True))
+    return files
+
+
+def read_input(path: str, limit: int) -> bytes:
+    """Content of an input, ``-`` for standard input; at most one byte more than ``limit``, so that excess shows."""
+    if path == "-":
+        return sys.stdin.buffer.read(limit + 1)
+    with Path(path).open("rb") as stream:
+        return stream.read(limit + 1)
+
+
+def write_output(text: str, output: str | None) -> None:
+    """Writes the report."""
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"output cannot be written: {error.strerror}", file=output) from error
