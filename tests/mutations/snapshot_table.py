@@ -121,7 +121,7 @@ def _old_name(b: SnapshotBase) -> tuple[str, bytes]:
     return f"{b.snapshot.name}_70", _public_bit(b.snapshot.read_bytes())
 
 
-@row("S5b", "no receipt, and named as 1.x named snapshots", "undecided", codes=("snapshot-no-receipt",))
+@row("S5b", "no receipt, and named as 1.x named snapshots", "undecided", codes=("snapshot-unverified",))
 def _old_form(b: SnapshotBase) -> tuple[str, bytes]:
     return f"{b.snapshot.name}_70", _split(b.snapshot.read_bytes())[0]
 
@@ -131,12 +131,12 @@ def _cut(b: SnapshotBase) -> tuple[str, bytes]:
     return b.snapshot.name, b.snapshot.read_bytes()[:2000]
 
 
-@row("S8", "receipt removed", "failed", "undecided", codes=("snapshot-no-receipt",))
+@row("S8", "receipt removed", "failed", "undecided", codes=("snapshot-unverified",))
 def _no_receipt(b: SnapshotBase) -> tuple[str, bytes]:
     return b.snapshot.name, _split(b.snapshot.read_bytes())[0]
 
 
-@row("S9", "tampered, no receipt, named as not committed", "undecided", codes=("snapshot-no-receipt",))
+@row("S9", "tampered, no receipt, named as not committed", "undecided", codes=("snapshot-unverified",))
 def _not_committed(b: SnapshotBase) -> tuple[str, bytes]:
     entry, _ = _split(b.snapshot.read_bytes())
     at = entry.rindex(b"public") if b"public" in entry else 60
