@@ -475,9 +475,11 @@ class DemoService(LedgerForge):
 
     def _reopen(self, previous: str) -> Signed:
         start, older = self.older_secrets[-1]
-        link: dict[str, object] = {"encrypted_data": _b64(seal(self.secret, older)), "version": start}
-        if len(self.older_secrets) > 1:
-            link["previous_secret_stored_version"] = self.secret_stored
+        link = {
+            "encrypted_data": _b64(seal(self.secret, older)),
+            "previous_secret_stored_version": self.secret_stored,
+            "version": start,
+        }
         history = {"next_version": self.secret_start, "previous_ledger_secret": link}
         tables: Changes = {
             _SERVICE_INFO: {SINGLETON_KEY: self.service_info("Open")},
