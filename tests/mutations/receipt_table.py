@@ -413,9 +413,9 @@ def _json_trailing(h: Holder) -> bytes:
     return json_receipt(h.service, h.seqno) + b"{}"
 
 
-@row("J58", "nested a hundred thousand levels deep", "failed", "receipt-malformed")
+@row("J58", "nested a hundred thousand levels deep", "undecided", "not-a-receipt")
 def _deep_json(h: Holder) -> bytes:
-    return b'{"proof": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    return b"[" * 100_000 + b"]" * 100_000
 
 
 @row("J13", "signature bit", "failed", "root-signature-invalid")

@@ -131,7 +131,7 @@ def _cut(b: SnapshotBase) -> tuple[str, bytes]:
     return b.snapshot.name, b.snapshot.read_bytes()[:2000]
 
 
-@row("S8", "receipt removed", "failed", "undecided", codes=("snapshot-unverified",))
+@row("S8", "receipt removed", "failed", codes=("snapshot-receipt-missing",))
 def _no_receipt(b: SnapshotBase) -> tuple[str, bytes]:
     return b.snapshot.name, _split(b.snapshot.read_bytes())[0]
 

@@ -18,7 +18,7 @@ from tallystick.cli.anchor_options import (
     read_input,
     write_output,
 )
-from tallystick.cli.receipt import exit_status_of
+from tallystick.cli.receipt import exit_status_of, json_document
 from tallystick.errors import UndecidedError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def verify(
 
 def _render(results: Sequence[SnapshotResult], format_: str) -> str:
     if format_ == "json":
-        return json.dumps({"schema": SCHEMA, "results": [result.to_json() for result in results]}, indent=1) + "\n"
+        return json_document(SCHEMA, (result.to_json() for result in results))
     if format_ == "jsonl":
         return "".join(json.dumps(result.to_json()) + "\n" for result in results)
     lines = []

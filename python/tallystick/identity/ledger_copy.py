@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from functools import cached_property
 
-from tallystick._native import Certificate, Entry, LedgerScanner, PublicKey
+from tallystick._native import Certificate, Entry, PublicKey
 from tallystick.errors import FormatError, LimitExceededError, UsageError
 from tallystick.ledger.ledger import Ledger
 from tallystick.ledger.transaction import Transaction
@@ -75,6 +75,8 @@ class LedgerCopy:
     def _certificates(self) -> tuple[list[Certificate], list[Certificate]]:
         service: list[Certificate] = []
         nodes: list[Certificate] = []
+        from tallystick._native import LedgerScanner
+
         paths = [part.file.path for part in self.ledger.files.parts]
         try:
             for batch in LedgerScanner(paths, level="parse"):

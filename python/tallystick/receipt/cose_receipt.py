@@ -13,8 +13,10 @@ code when it fails:
 
 from __future__ import annotations
 
+from functools import partial
+
 from tallystick._native import CoseProof, CoseReceipt
-from tallystick.findings import finding
+from tallystick.findings import Finding, finding
 from tallystick.identity.issuance import endorsed_note, key_needed_message, no_anchor_message
 from tallystick.identity.service_keys import ServiceKey, ServiceKeys
 from tallystick.receipt import not_checked
@@ -141,8 +143,10 @@ def _queue_signatures(draft: Draft, receipt: CoseReceipt, candidates: list[Servi
     for root in dict.fromkeys(proof.root for proof in receipt.proofs):
         message = receipt.sign1.signed_bytes(root)
         checks = [SignatureCheck(key.key, message, receipt.sign1.signature, algorithm) for key in ordered]
-        failure = finding(
-            "root-signature-invalid",
-            f"signature does not hold: expected one by service key {signer} over root {root.hex()}",
-        )
+        failure = partial(_signature_failure, signer, root)
         draft.groups.append(SignatureGroup(checks, failure, accepted))
+
+
+def _signature_failure(signer: str, root: bytes) -> Finding:
+    message = f"signature does not hold: expected one by service key {signer} over root {root.hex()}"
+    return finding("root-signature-invalid", message)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tallystick._native import JsonReceipt
-from tallystick.findings import finding
+from tallystick.findings import Finding, finding
 from tallystick.identity.issuance import Issuance, NodeCertificate, NodeCertificates
 from tallystick.identity.service_keys import ServiceKey
 from tallystick.receipt import not_checked
@@ -156,11 +156,10 @@ def _without_certificate(draft: Draft, receipt: JsonReceipt, leaf: bytes | None,
     if not candidates:
         draft.say("node-certificate-needed", f"the ledger holds no certificate of node {receipt.node_id or '(any)'}")
         return
-    if leaf is not None:
-        root = receipt.root(leaf)
+    root = draft.root
+    if root is not None:
         checks = [SignatureCheck(key, root, receipt.signature) for key in candidates]
-        failure = finding("root-signature-invalid", _signature_text(root, "any node"))
-        draft.groups.append(SignatureGroup(checks, failure))
+        draft.groups.append(SignatureGroup(checks, lambda: _signature_failure(root, "any node")))
     draft.say(
         "node-certificate-needed",
         "the signing node's certificate comes from the ledger copy, and only the ledger can vouch for it: "
@@ -170,10 +169,10 @@ def _without_certificate(draft: Draft, receipt: JsonReceipt, leaf: bytes | None,
 
 def _queue_signature(draft: Draft, receipt: JsonReceipt, node: NodeCertificate, leaf: bytes | None) -> None:
     """(4): the node's signature; where the claims digest is missing, what would make it hold."""
-    if leaf is not None:
-        root = receipt.root(leaf)
-        failure = finding("root-signature-invalid", _signature_text(root, f"node {node.node_id}"))
-        draft.groups.append(SignatureGroup([SignatureCheck(node.key, root, receipt.signature)], failure))
+    root = draft.root
+    if leaf is not None and root is not None:
+        check = SignatureCheck(node.key, root, receipt.signature)
+        draft.groups.append(SignatureGroup([check], lambda: _signature_failure(root, f"node {node.node_id}")))
     if receipt.leaf_given or receipt.claims_digest is not None:
         return
     for candidate, text in (
@@ -194,8 +193,9 @@ def _queue_signature(draft: Draft, receipt: JsonReceipt, node: NodeCertificate, 
             draft.probes.append(Probe(check, "root-signature-invalid", better))
 
 
-def _signature_text(root: bytes, who: str) -> str:
-    return f"signature does not hold: expected one by {who} over root {root.hex()}"
+def _signature_failure(root: bytes, who: str) -> Finding:
+    message = f"signature does not hold: expected one by {who} over root {root.hex()}"
+    return finding("root-signature-invalid", message)
 
 
 def _check_service(draft: Draft, issuance: Issuance) -> None:

@@ -155,12 +155,12 @@ class SignatureGroup:
 
     Attributes:
         checks: the candidates.
-        failure: the finding for when none holds.
+        failure: gives the finding for when none holds; it seldom has to.
         accepted: called with the position of the first that holds, if something depends on which.
     """
 
     checks: list[SignatureCheck]
-    failure: Finding
+    failure: Callable[[], Finding]
     accepted: Callable[[int], None] | None = None
 
 

@@ -135,7 +135,7 @@ def _check_own_signature(draft: Draft, statement: CoseSign1) -> None:
         f"statement's own signature does not hold under the key of its first certificate, {key.sha256}",
     )
     check = SignatureCheck(key, statement.signed_bytes(), statement.signature, algorithm)
-    draft.groups.append(SignatureGroup([check], failure))
+    draft.groups.append(SignatureGroup([check], lambda: failure))
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ def draft_legacy_receipt(
             "follows from the statement",
         )
         check = SignatureCheck(node.key, draft.root, _der_signature(receipt.signature))
-        draft.groups.append(SignatureGroup([check], failure))
+        draft.groups.append(SignatureGroup([check], lambda: failure))
 
 
 def _step(step: object) -> tuple[bool, bytes]:

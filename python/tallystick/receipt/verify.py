@@ -138,7 +138,7 @@ class ReceiptVerifier:
             for group in draft.groups:
                 position = next((i for i, check in enumerate(group.checks) if holds[check.identity]), None)
                 if position is None:
-                    draft.findings.append(group.failure)
+                    draft.findings.append(group.failure())
                 elif group.accepted is not None:
                     group.accepted(position)
         self._explain(flat)

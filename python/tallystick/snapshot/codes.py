@@ -21,6 +21,11 @@ SNAPSHOT_CODES = {
         "ledger, or use a later snapshot.",
         Effect.UNDECIDES,
     ),
+    "snapshot-receipt-missing": CodeInfo(
+        Severity.ERROR,
+        "The file is named as a committed snapshot, and carries no receipt.",
+        "From CCF 2.x on a node appends the receipt when it renames the file: somebody took it away.",
+    ),
     "snapshot-digest-mismatch": CodeInfo(
         Severity.ERROR,
         "The receipt is for another snapshot, or the state was changed.",

@@ -81,7 +81,7 @@ def audit_snapshot(
         findings.append(finding("snapshot-name-unknown", "file name is not one that nodes give: not compared"))
     receipt = _judge_receipt(snapshot, anchor, endorsements, file)
     if receipt is None:
-        findings.append(finding("snapshot-unverified", "snapshot carries no receipt: nothing vouches for its state"))
+        findings.append(_without_receipt(name))
     else:
         findings += receipt.findings
     findings += _compare_name(snapshot, name, receipt)
@@ -154,6 +154,13 @@ def verify_snapshot(
 
 
 # -------------------------------------------------------------------------------------------- the receipt
+
+
+def _without_receipt(name: SnapshotName | None) -> Finding:
+    if name is not None and name.committed and name.commit is None:
+        message = "snapshot carries no receipt: expected one behind a committed snapshot of CCF 2.x and later"
+        return finding("snapshot-receipt-missing", message)
+    return finding("snapshot-unverified", "snapshot carries no receipt: nothing vouches for its state")
 
 
 def _judge_receipt(

@@ -132,6 +132,9 @@ def test_reasons(expired: tuple[bytes, TrustAnchor]) -> None:
     changed = data[: size - 1] + bytes([data[size - 1] ^ 1]) + data[size:]
     assert reason(changed) == (Verdict.FAILED, "snapshot-digest-mismatch")
     assert reason(data[:size]) == (Verdict.UNDECIDED, "snapshot-unverified")
+    assert reason(data[:size], "snapshot_61_62") == (Verdict.UNDECIDED, "snapshot-unverified")
+    assert reason(data[:size], "snapshot_61_62.committed_70") == (Verdict.UNDECIDED, "snapshot-unverified")
+    assert reason(data[:size], "snapshot_61_62.committed") == (Verdict.FAILED, "snapshot-receipt-missing")
     assert reason(data[:2000]) == (Verdict.FAILED, "snapshot-malformed")
     assert reason(b"") == (Verdict.FAILED, "snapshot-malformed")
     assert reason(data + b"x") == (Verdict.FAILED, "receipt-malformed")
