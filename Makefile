@@ -94,7 +94,7 @@ test-python:  ## pytest, on all cores
 .PHONY: fuzz
 fuzz:  ## fuzz a target for some seconds: make fuzz T=chunk SECONDS=600
 	@test -n "$(T)" || { echo "name a target with T=:"; ls rust/fuzz/fuzz_targets | sed 's/\.rs$$//; s/^/  /'; exit 2; }
-	cd rust/fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run --release $(T) -- -max_total_time=$(SECONDS) $(ARGS)
+	RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir rust/fuzz --release $(T) -- -max_total_time=$(SECONDS) $(ARGS)
 
 .PHONY: bench
 bench:  ## speed and memory, side by side with the official package where it is installed
