@@ -46,7 +46,5 @@ def test_the_licence_is_apache_2_0(repository: Path) -> None:
 
 
 def test_the_module_runs() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "tallystick", "--version"], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-m", "tallystick", "--version"], capture_output=True, text=True, check=True)
     assert run.stdout == f"tallystick {tallystick.__version__}\n"

@@ -320,7 +320,6 @@ class _Run:
         self._signatures += len(records)
         if records:
             self._last_signature = TxId(records[-1].view, records[-1].seqno)
-        self._check_chunk_end(batch, records)
         if self._wanted_roots:
             self._found_roots |= {record.root for record in records if record.root is not None} & self._wanted_roots
 
@@ -335,18 +334,6 @@ class _Run:
         """Before the first change after a signature: the state as that signature left it."""
         if self.keep_checkpoint and self._at_signature is not None and self._state_kept is None:
             self._state_kept = self._state.copy()
-
-    def _check_chunk_end(self, batch: ScanBatch, records: Sequence[SignatureRecord]) -> None:
-        part = self._parts[batch.file_index]
-        name = part.file.name
-        if name is None or name.last is None or part.last != name.last or self._last_seqno != name.last:
-            return
-        if not records or records[-1].seqno != name.last:
-            self._log.add(
-                "chunk-end-unsigned",
-                f"completed chunk does not end on a signature: its last transaction is {batch.last_view}.{name.last}",
-                Position(part.file.path, batch.last_offset, batch.last_view, name.last),
-            )
 
     def _scan_after_gap(self, parts: list[CoverPart]) -> None:
         """What stands after a gap: its framing and roots are checked, its signers cannot be."""

@@ -34,12 +34,6 @@ _FILES: dict[str, CodeInfo] = {
         "transactions between two chunks are in no file",
         "The history is not whole. Add the missing chunk, or the directory that holds it, to the command line.",
     ),
-    "chunk-end-unsigned": CodeInfo(
-        _W,
-        "a completed chunk does not end on a signature transaction",
-        "Nodes complete a chunk right after a signature only; a tool can have split it elsewhere. What it holds is "
-        "judged by the signatures that follow.",
-    ),
     "copy-conflict": CodeInfo(
         _E,
         "two copies of the same transaction differ",
@@ -68,7 +62,6 @@ _FILES: dict[str, CodeInfo] = {
         "an open chunk ends in unsigned transactions that the service later discarded",
         "Expected after a disaster recovery or an election: what no signature covers was never committed.",
     ),
-    "empty-chunk": CodeInfo(_N, "an open chunk holds no transaction", "As a node leaves it when it stops."),
     "file-name-unknown": CodeInfo(
         _W,
         "a file or name that looks like the ledger's is not a chunk, and was not read",
@@ -213,14 +206,6 @@ _SIGNERS: dict[str, CodeInfo] = {
     ),
     "cose-kid-mismatch": CodeInfo(
         _E, "a COSE signature names another service key than the one in force", "Another service signed."
-    ),
-    "signature-missing": CodeInfo(
-        _E, "a signature transaction holds no signature", "At least one is required, by the node or the service."
-    ),
-    "root-mismatch": CodeInfo(
-        _E,
-        "the signed root is not that of the transactions before it",
-        "A transaction between the last good signature and this one was altered, added, removed or moved.",
     ),
     "signer-unknown": CodeInfo(
         _E, "the signer is not a node of the service", "Somebody else signed; nothing here is proven by it."

@@ -79,6 +79,10 @@ class DemoService(LedgerForge):
         curve: of the service's and nodes' keys: ``P-256``, ``P-384`` or ``P-521``.
         members: how many members the consortium has.
         threshold: how many recovery shares a recovery takes.
+
+    Attributes:
+        members_needed: ballots that decide a proposal; at first a strict majority.
+        boot_flags: entry flags of a recovery's first transaction; a node sets :data:`NEW_CHUNK`.
     """
 
     def __init__(
@@ -108,6 +112,8 @@ class DemoService(LedgerForge):
         self.identities = [self.service]
         self.boot = TxId(2, 1)
         self.recoveries = 0
+        self.members_needed = members // 2 + 1
+        self.boot_flags = NEW_CHUNK
         self._previous_boot = 0
         self._previous_epoch = ("", "")
         self._retired: list[bytes] = []
@@ -340,13 +346,13 @@ class DemoService(LedgerForge):
         return {_PROPOSALS: dict(closed), _PROPOSALS_INFO: closed} if closed else {}
 
     def decide(self, action: str, arguments: dict[str, object], apply: Callable[[], Changes]) -> str:
-        """Proposes an action, and a strict majority of the members votes for it."""
+        """Proposes an action, and as many members as are needed vote for it."""
         step: dict[str, object] = {"name": action, "args": arguments} if arguments else {"name": action}
         proposal_id = self.propose(self.members[0], [step])
-        majority = len(self.members) // 2 + 1
-        for member in self.members[: majority - 1]:
+        *others, last = self.members[: self.members_needed]
+        for member in others:
             self.vote(member, proposal_id)
-        self.vote(self.members[majority - 1], proposal_id, apply)
+        self.vote(last, proposal_id, apply)
         return proposal_id
 
     def set_user(self, certificate: str, user_id: str) -> str:
@@ -424,7 +430,7 @@ class DemoService(LedgerForge):
             root = json_bytes(self.last_signed_root.hex())
             tables[_LAST_ROOT] = {SINGLETON_KEY: root}
         self._retired = list(old_nodes)
-        self.append({**tables, **more}, flags=NEW_CHUNK)
+        self.append({**tables, **more}, flags=self.boot_flags)
 
     def _retire_completely(self) -> None:
         if not self.style.has_claims:
@@ -469,9 +475,11 @@ class DemoService(LedgerForge):
 
     def _reopen(self, previous: str) -> Signed:
         start, older = self.older_secrets[-1]
-        link: dict[str, object] = {"encrypted_data": _b64(seal(self.secret, older)), "version": start}
-        if len(self.older_secrets) > 1:
-            link["previous_secret_stored_version"] = self.secret_stored
+        link = {
+            "encrypted_data": _b64(seal(self.secret, older)),
+            "previous_secret_stored_version": self.secret_stored,
+            "version": start,
+        }
         history = {"next_version": self.secret_start, "previous_ledger_secret": link}
         tables: Changes = {
             _SERVICE_INFO: {SINGLETON_KEY: self.service_info("Open")},

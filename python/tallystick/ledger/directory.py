@@ -304,7 +304,7 @@ def _collect_file(path: str, name: ChunkName | None, explicit: bool, collected: 
         code = "chunk-name" if base.startswith("ledger_") else "file-name-unknown"
         collected.findings.append(FileFinding(code, f"{base!r} is not a well-formed name of a ledger chunk", path))
     if size == 0 and name is not None and name.last is None:
-        collected.findings.append(FileFinding("empty-chunk", "open chunk without a byte, as a node leaves it", path))
+        collected.findings.append(FileFinding("chunk-empty", "open chunk without a byte, as a node leaves it", path))
         return
     try:
         chunk = _native.ChunkFile.open(path)
@@ -334,7 +334,7 @@ def _note_empty(path: str, name: ChunkName | None, collected: _Collected) -> Non
         message = f"content does not fit the name: expected seqnos {name.first} to {name.last}, got no transaction"
         collected.findings.append(FileFinding("chunk-name", message, path))
     else:
-        collected.findings.append(FileFinding("empty-chunk", "open chunk without a transaction", path))
+        collected.findings.append(FileFinding("chunk-empty", "open chunk without a transaction", path))
 
 
 def _name_findings(path: str, name: ChunkName, first: int, last: int, complete: bool) -> list[FileFinding]:

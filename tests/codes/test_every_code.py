@@ -1,0 +1,52 @@
+"""Every code in the catalogue is triggered by some input, and the examples are what they say."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from codes.document_examples import DOCUMENTS, DocumentExample
+from codes.ledger_examples import EXAMPLES, Example
+from mutations.ledger_table import MUTATIONS
+from mutations.receipt_table import RECEIPTS
+from mutations.snapshot_table import SNAPSHOTS
+from support.run import codes, tallystick
+from tallystick.findings import CATALOGUE
+
+AREAS = ("tallystick.audit.codes", "tallystick.receipt.codes", "tallystick.snapshot.codes")
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.code)
+def test_example_triggers_its_code(example: Example, tmp_path: Path) -> None:
+    outcome = tallystick("verify", *example.build(tmp_path), "--format", "json")
+
+    if outcome.stdout:
+        findings = outcome.json["findings"]
+        assert example.code in codes(findings), [(f["code"], f["message"]) for f in findings]
+    else:
+        assert re.search(rf"\[{example.code}\]$", outcome.stderr, re.MULTILINE), outcome.stderr
+
+
+@pytest.mark.parametrize("example", DOCUMENTS, ids=lambda e: e.code)
+def test_document_triggers_its_code(example: DocumentExample, tmp_path: Path) -> None:
+    outcome = tallystick(*example.build(tmp_path), "--format", "json")
+
+    if outcome.stdout:
+        (result,) = outcome.json["results"]
+        assert example.code in codes(result["findings"]), [(f["code"], f["message"]) for f in result["findings"]]
+    else:
+        assert re.search(rf"\[{example.code}\]$", outcome.stderr, re.MULTILINE), outcome.stderr
+
+
+def test_every_code_has_an_example() -> None:
+    for area in AREAS:
+        importlib.import_module(area)
+    shown = {example.code for example in (*EXAMPLES, *DOCUMENTS)}
+    for table in (MUTATIONS, RECEIPTS, SNAPSHOTS):
+        shown |= {code for row in table for code in row.codes}
+
+    assert sorted(set(CATALOGUE) - shown) == []
+    assert sorted(shown - set(CATALOGUE)) == []
