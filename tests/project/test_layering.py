@@ -20,6 +20,7 @@ NATIVE_USERS = (
     "tallystick/ledger/",
     "tallystick/merkle/",
     "tallystick/receipt/",
+    "tallystick/secrets/",
     "tallystick/snapshot/",
     "tallystick/tables/",
 )

@@ -37,9 +37,23 @@ SCHEMA = "tallystick.receipts/1"
 _RUN = 4096
 
 
-@click.group()
+class _ReceiptGroup(click.Group):
+    """Imports the module of `issue` only when it is wanted: verifying must answer at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), "issue"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "issue":
+            from tallystick.cli.secrets import issue
+
+            return issue
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_ReceiptGroup)
 def receipt() -> None:
-    """Verify receipts and transparent statements."""
+    """Verify receipts and transparent statements, and issue receipts from a ledger."""
 
 
 @receipt.command()

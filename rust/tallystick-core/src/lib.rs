@@ -19,6 +19,7 @@ pub mod merkle;
 pub mod reader;
 pub mod receipt;
 pub mod scan;
+pub mod secretbox;
 pub mod signature;
 pub mod sigtx;
 pub mod snapshot;

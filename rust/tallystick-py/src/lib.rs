@@ -8,6 +8,7 @@ mod ledger;
 mod merkle;
 mod receipt;
 mod scan;
+mod secrets;
 mod signature;
 mod snapshot;
 mod x509;
@@ -21,6 +22,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     merkle::register(module)?;
     receipt::register(module)?;
     scan::register(module)?;
+    secrets::register(module)?;
     signature::register(module)?;
     snapshot::register(module)?;
     x509::register(module)

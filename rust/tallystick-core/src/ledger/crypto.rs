@@ -1,8 +1,9 @@
 //! What the ledger secret is for: sealing entries with AES-256-GCM, and commit evidence.
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
+use rayon::prelude::*;
 
-use super::entry::{EntryView, FORMAT_VERSION, PREFIX_BYTES, SNAPSHOT_BIT};
+use super::entry::{Entry, EntryView, FORMAT_VERSION, PREFIX_BYTES, SNAPSHOT_BIT};
 use crate::error::coded;
 use crate::limits::MAX_ENTRY_BYTES;
 use crate::types::{TxId, to_hex};
@@ -121,6 +122,19 @@ pub fn open(entry: &EntryView<'_>, secret: &[u8]) -> Result<Vec<u8>, CryptoError
     )
     .map_err(|_| CryptoError::Tag { txid: entry.txid(), tag: to_hex(entry.gcm_tag) })?;
     Ok(plaintext)
+}
+
+/// Authenticates and opens many entries on all cores, each under its own secret. `None` stands for an entry
+/// without a secret, and for one that is not authentic or not parseable.
+#[must_use]
+pub fn open_many(tasks: &[(Entry, Option<Vec<u8>>)]) -> Vec<Option<Vec<u8>>> {
+    tasks
+        .par_iter()
+        .map(|(entry, secret)| {
+            let view = EntryView::parse(entry.raw()).ok()?;
+            open(&view, secret.as_ref()?).ok()
+        })
+        .collect()
 }
 
 /// Puts the parts of an entry together.
