@@ -113,6 +113,7 @@ def _fork(directory: Path) -> Arguments:
     other.service, other.node, other.members = service.service, service.node, service.members
     other.writer.directory = trunk.directory
     last = other.seqno
+    other.elect()
     write_some(other, 1)
     other.sign()
     other.leave_chunk_open()
@@ -188,8 +189,8 @@ def _unreached(directory: Path) -> Arguments:
 @example("service-key-unknown")
 def _unknown_key(directory: Path) -> Arguments:
     copy = _copy(directory, "6.x")
-    copy.genesis_chunk.unlink()
-    copy.middle_chunk.unlink()
+    for path in copy.chunks[:-2]:
+        path.unlink()
     return [copy.directory, "--uncommitted", "--service-key-sha256", base("6.x").service.service.fingerprint]
 
 
@@ -369,8 +370,8 @@ def _no_certificate(directory: Path) -> Arguments:
 @example("signer-before-start")
 def _old_suffix(directory: Path) -> Arguments:
     copy = _copy(directory, "1.x")
-    copy.genesis_chunk.unlink()
-    copy.middle_chunk.unlink()
+    for path in copy.chunks[:-2]:
+        path.unlink()
     return [copy.directory, "--uncommitted", *_pin(directory, *base("1.x").certificates)]
 
 
@@ -498,8 +499,8 @@ def _other_path(directory: Path) -> Arguments:
 def _no_evidence(directory: Path) -> Arguments:
     receipt = json_receipt(base("6.x").service, 15, with_claims=False)
     copy = _copy(directory)
-    copy.genesis_chunk.unlink()
-    copy.middle_chunk.unlink()
+    for path in copy.chunks[:-2]:
+        path.unlink()
     first = slow.first_seqno(copy.chunks[0])
     receipt = json_receipt(base("6.x").service, first - 3)
     return _verify_copy(directory, copy, *_receipt(directory, receipt))

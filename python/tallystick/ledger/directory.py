@@ -259,8 +259,9 @@ def _collect_directory(
         entries = sorted(listing, key=lambda item: item.name)
     for item in entries:
         if not item.is_file():
-            if item.name.startswith("ledger_"):
-                collected.findings.append(FileFinding("file-name-unknown", "not a regular file, not read", item.path))
+            if parse_chunk_name(item.name) is not None:
+                message = "has the name of a chunk but is not a regular file, not read"
+                collected.findings.append(FileFinding("file-unreadable", message, item.path))
             continue
         name = parse_chunk_name(item.name)
         if name is None:
