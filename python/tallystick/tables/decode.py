@@ -61,6 +61,9 @@ class Decoded:
     def text(self) -> str:
         """One or more lines for people, not yet escaped: pass them through ``printable``."""
         if self.kind == "json":
+            # Source code and PEM inside a JSON string (the constitution, for one) read better as lines.
+            if isinstance(self.value, str) and "\n" in self.value:
+                return self.value
             return json.dumps(self.value, indent=2, ensure_ascii=False)
         if self.kind == "cbor":
             return json.dumps(_cbor_to_json(self.value), indent=2, ensure_ascii=False)
