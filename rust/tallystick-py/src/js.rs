@@ -100,6 +100,9 @@ impl GovernanceTables {
         locked(&self.0).update(seqno, &writes);
         Ok(())
     }
+    fn copy(&self) -> Self {
+        Self(Mutex::new(locked(&self.0).clone()))
+    }
     fn get<'py>(&self, py: Python<'py>, table: &str, key: &[u8]) -> Option<Bound<'py, PyBytes>> {
         locked(&self.0).get(table, key).map(|found| PyBytes::new(py, &found.value))
     }
