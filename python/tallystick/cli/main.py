@@ -29,6 +29,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "secrets": ("tallystick.cli.secrets:secrets", "Show and check the chain of ledger secrets."),
     "decrypt": ("tallystick.cli.secrets:decrypt", "Authenticate entries and show private tables."),
     "read-ledger": ("tallystick.cli.read_ledger:read_ledger", "Take the official read_ledger.py's flags."),
+    "gov": ("tallystick.cli.gov:gov", "Replay governance: members, proposals, ballots, rules."),
     "demo": ("tallystick.cli.demo:demo", "Write a small service ledger, verify it, catch three tamperings."),
 }
 

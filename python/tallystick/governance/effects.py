@@ -24,7 +24,7 @@ from tallystick.governance.records import (
     parse_node_info,
     parse_service_info,
 )
-from tallystick.governance.state import Step, Writes, parse_member_certificate
+from tallystick.governance.state import Step, parse_member_certificate
 from tallystick.tables.names import MEMBERS_INFO, NODES_INFO, SERVICE_INFO, SINGLETON_KEY
 
 __all__ = ["EffectCheck", "EffectProblem", "check_certificate", "check_effects"]
@@ -215,7 +215,7 @@ def _check_opening(
         check.wrong(f"service was opened to a wrong status: expected {expected}, got {new.status}")
     if new.certificate != old.certificate:
         check.wrong("service certificate changed in the transaction that opens the service")
-    previous, following = (arguments + [None, None])[:2]
+    previous, following = ([*arguments, None, None])[:2]
     if isinstance(following, str):
         _compare_identity(check, "next", following, old.certificate)
     if isinstance(previous, str):
@@ -363,11 +363,13 @@ def _check_jwt_keys(
     for jwk in keys:
         if isinstance(jwk, dict) and isinstance(jwk.get("kid"), str):
             expected[str(jwk["kid"]).encode()] = _key_of_jwk(jwk)
-    table = next((name for name in (names.JWT_METADATA_V2, names.JWT_METADATA, names.JWT_KEYS) if _used(after, name)), None)
+    table = next(
+        (name for name in (names.JWT_METADATA_V2, names.JWT_METADATA, names.JWT_KEYS) if _used(after, name)), None
+    )
     if table is None:
         check.wrong("JWT keys were set and none is there")
         return
-    present = {kid: found for kid, found in _jwt_keys(after, table, issuer)}
+    present = dict(_jwt_keys(after, table, issuer))
     for kid, (certificate, spki) in expected.items():
         wanted = certificate if table != names.JWT_METADATA_V2 else spki
         if wanted is None:
@@ -391,9 +393,7 @@ def _jwt_keys(tables: GovernanceTables, table: str, issuer: str) -> Iterator[tup
             continue
         name = "public_key" if table == names.JWT_METADATA_V2 else "cert"
         found = {
-            base64.b64decode(text)
-            for entry in _entries(value, issuer)
-            if isinstance(text := entry.get(name), str)
+            base64.b64decode(text) for entry in _entries(value, issuer) if isinstance(text := entry.get(name), str)
         }
         if found:
             yield kid, found

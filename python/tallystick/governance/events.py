@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 __all__ = ["Change", "Event", "when"]
@@ -42,8 +42,9 @@ class Event:
 
     Attributes:
         txid: transaction ID.
-        kind: ``genesis``, ``recovery``, ``proposed``, ``voted``, ``withdrawn``, ``accepted``, ``rejected``,
-            ``failed``, ``dropped``, ``acknowledged``, ``digest-updated``, ``share-submitted``, ``service``, ``node``.
+        kind: ``genesis``, ``recovery``, ``proposed``, ``voted``, ``withdrawn``,
+            ``dropped``, ``acknowledged``, ``digest-updated``, ``share-submitted``, ``member``,
+            ``service``, ``node``.
         proposal_id: whose life it belongs to.
         member_id: who acted.
         created_at: Unix seconds that the member's request claims.
@@ -52,6 +53,8 @@ class Event:
         summary: one line.
         changes: rows that an accepted proposal, a recovery or genesis changed.
         signature: ``cose``, ``http`` or None: how the request is signed.
+        outcome: state that a proposal went to with this event: ``Accepted``, ``Rejected``, ``Failed``; else None.
+        content: text of the proposal or ballot; only where it was asked for.
     """
 
     txid: str
@@ -64,7 +67,8 @@ class Event:
     summary: str = ""
     changes: tuple[Change, ...] = ()
     signature: str | None = None
-    notes: list[str] = field(default_factory=list)
+    outcome: str | None = None
+    content: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """As in JSON output: members that are empty are left out."""
@@ -79,6 +83,7 @@ class Event:
             "summary": self.summary,
             "changes": [change.to_json() for change in self.changes],
             "signature": self.signature,
-            "notes": list(self.notes),
+            "outcome": self.outcome,
+            "content": self.content,
         }
         return {name: value for name, value in members.items() if value not in (None, "", [])}

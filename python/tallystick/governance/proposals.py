@@ -123,7 +123,9 @@ def _requests(step: Step, problems: list[tuple[str, str]]) -> list[MemberRequest
             try:
                 requests.append(parse(key.decode("utf-8", "replace"), value))
             except FormatError as error:
-                problems.append((error.code if error.code.startswith("gov-") else "gov-record-malformed", error.message))
+                problems.append(
+                    (error.code if error.code.startswith("gov-") else "gov-record-malformed", error.message)
+                )
     return requests
 
 
@@ -173,11 +175,13 @@ def _classify(
     return found
 
 
-def _match_request(
-    state: GovernanceState, step: Step, found: ProposalStep, requests: list[MemberRequest]
-) -> None:
+def _match_request(state: GovernanceState, step: Step, found: ProposalStep, requests: list[MemberRequest]) -> None:
     """Finds the member's request among those recorded, and compares it with what was recorded."""
-    what = f"{found.kind} on {found.proposal_id[:16]}…" if found.kind != "proposal" else f"proposal {found.proposal_id[:16]}…"
+    what = (
+        f"{found.kind} on {found.proposal_id[:16]}…"
+        if found.kind != "proposal"
+        else f"proposal {found.proposal_id[:16]}…"
+    )
     mine = [request for request in requests if request.member_id == found.member_id]
     for request in requests:
         if request not in mine:
@@ -257,7 +261,7 @@ def _check_window(state: GovernanceState, step: Step, found: ProposalStep, seen_
     if recent and key[:10] < recent[len(recent) // 2][:10]:
         median = recent[len(recent) // 2][:10].decode("ascii", "replace")
         found.wrong("gov-request-too-old", f"request of {request.created_at} is older than the median {median}")
-    expected: dict[bytes, str | None] = {old: None for old in recent[: max(0, len(recent) - (state.window_size() - 1))]}
+    expected: dict[bytes, str | None] = dict.fromkeys(recent[: max(0, len(recent) - (state.window_size() - 1))])
     expected[key] = found.proposal_id
     got: dict[bytes, str | None] = {}
     for name, value in writes.items():

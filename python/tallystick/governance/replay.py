@@ -37,6 +37,7 @@ from tallystick.governance.records import json_object, parse_ack
 from tallystick.governance.report import Counts, GovernanceReport, Notes
 from tallystick.governance.requests import MemberRequest, parse_cose_ack, parse_http_request
 from tallystick.governance.rules import judge_without_proposal
+from tallystick.governance.standing import standing
 from tallystick.governance.state import GovernanceState, SignatureSeen, Step, Writes
 from tallystick.governance.timeline import proposal_event, step_events
 from tallystick.tables.names import PROPOSALS, PROPOSALS_INFO
@@ -88,11 +89,13 @@ class Replayer:
         budgets: for scripts.
         jobs: threads for scripts and for signatures, 0 for one a core.
         run_scripts: False leaves out (3) and (4).
+        contents_of: start of the id of the proposal whose texts events are to hold.
     """
 
     budgets: Budgets = field(default_factory=Budgets)
     jobs: int = 0
     run_scripts: bool = True
+    contents_of: str | None = None
 
     def __post_init__(self) -> None:
         self.state = GovernanceState()
@@ -167,6 +170,7 @@ class Replayer:
             self.notes,
             self.counts,
             self.events,
+            standing(self.state),
             first=self._first,
             last=self._last,
             txid=self._last_txid,
@@ -176,9 +180,7 @@ class Replayer:
     # ----------------------------------------------------------------------------------------- proposals
 
     def _add(self, step: Step, code: str, message: str) -> None:
-        self.notes.add(
-            step.seqno, finding(code, message, file=step.file, offset=step.offset, txid=str(step.txid))
-        )
+        self.notes.add(step.seqno, finding(code, message, file=step.file, offset=step.offset, txid=str(step.txid)))
 
     def _proposal(self, step: Step, roots: Roots) -> None:
         found, problems = read_proposal_step(self.state, step, roots, self._seen_requests)
@@ -193,7 +195,8 @@ class Replayer:
         self._count(found)
         if found.request is not None:
             self._check_signature(step, found.request)
-        event = proposal_event(self.state, step, found)
+        wanted = self.contents_of is not None and found.proposal_id.startswith(self.contents_of)
+        event = proposal_event(self.state, step, found, content=wanted)
         self.events.append(event)
         if found.info.state != "Accepted":
             self._no_more_than_bookkeeping(step, found)
@@ -218,11 +221,17 @@ class Replayer:
             self._add(step, "gov-dropped-wrong", f"proposal {name[:16]}… was dropped, and none was accepted")
         for table, writes in step.tables.items():
             extra = [key for key in writes if key not in found.bookkeeping.get(table, ())]
-            extra = [key for key in extra if not (table == PROPOSALS_INFO and key.decode("utf-8", "replace") in found.dropped)]
+            extra = [
+                key
+                for key in extra
+                if not (table == PROPOSALS_INFO and key.decode("utf-8", "replace") in found.dropped)
+            ]
             if extra:
                 rows = "1 row" if len(extra) == 1 else f"{len(extra)} rows"
                 self._add(
-                    step, "gov-write-unexplained", f"{rows} of {table[:80]} changed with a proposal that is {found.info.state}"
+                    step,
+                    "gov-write-unexplained",
+                    f"{rows} of {table[:80]} changed with a proposal that is {found.info.state}",
                 )
 
     # ---------------------------------------------------------------------------------------- signatures
@@ -302,7 +311,9 @@ class Replayer:
         apply = info.state == "Accepted" or (info.failure or "").startswith("Failed to apply")
         if apply:
             self.state.load_signature()
-        own = {table: dict(step.writes(table)) for table in found.bookkeeping if table not in (PROPOSALS, PROPOSALS_INFO)}
+        own = {
+            table: dict(step.writes(table)) for table in found.bookkeeping if table not in (PROPOSALS, PROPOSALS_INFO)
+        }
         before_resolve: dict[str, dict[bytes, bytes | None]] = {**own, PROPOSALS_INFO: {key: info.open_value()}}
         if found.kind == "proposal":
             before_resolve[PROPOSALS] = {key: found.body}
@@ -353,7 +364,7 @@ class Replayer:
 
     def _judge(self, pending: _Pending, outcome: GovernanceOutcome) -> Iterator[tuple[str, str]]:
         """Compares the outcome of a step with its record; yields what is wrong."""
-        step, found = pending.step, pending.found
+        _step, found = pending.step, pending.found
         name = f"{found.proposal_id[:16]}…"
         if outcome.stuck is not None:
             yield "gov-script-stuck", f"{outcome.stuck} of proposal {name} could not be interrupted"
@@ -429,9 +440,7 @@ class Replayer:
         elif resolution != recorded:
             yield "gov-state-wrong", f"state of proposal {name}: expected {resolution}, got {recorded}"
 
-    def _judge_application(
-        self, name: str, pending: _Pending, outcome: GovernanceOutcome
-    ) -> Iterator[tuple[str, str]]:
+    def _judge_application(self, name: str, pending: _Pending, outcome: GovernanceOutcome) -> Iterator[tuple[str, str]]:
         step, found, writes = pending.step, pending.found, outcome.writes
         if isinstance(writes, ScriptFailure):
             if found.info.state == "Failed":

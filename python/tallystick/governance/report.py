@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field, fields
 
 from tallystick.findings import CATALOGUE, CodeInfo, Effect, Finding, Severity, Verdict, register, verdict_of
-from tallystick.governance.events import Event
+from tallystick.governance.events import Event, when
 
-__all__ = ["SCHEMA", "Counts", "GovernanceReport", "NotChecked", "Notes"]
+__all__ = ["SCHEMA", "Counts", "GovernanceReport", "Member", "NotChecked", "Notes", "Standing"]
 
 SCHEMA = "tallystick.governance/1"
 
@@ -82,6 +83,70 @@ class NotChecked:
         return f"{self.what} ({where}{more})" if where else self.what
 
 
+@dataclass(frozen=True)
+class Member:
+    """A member at the end of what was read.
+
+    Attributes:
+        member_id: hex SHA-256 of its certificate.
+        status: ``Accepted`` or ``Active``.
+        subject: of its certificate; None when that is malformed.
+        not_before, not_after: its validity, Unix seconds.
+        recovery_role: ``Participant``, ``Owner``, ``NonParticipant``; None without an encryption key.
+        data: ``member_data``, as JSON text; None when there is none.
+    """
+
+    member_id: str
+    status: str
+    subject: str | None
+    not_before: int | None
+    not_after: int | None
+    recovery_role: str | None
+    data: str | None
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "member_id": self.member_id,
+            "status": self.status,
+            "subject": self.subject,
+            "not_before": when(self.not_before),
+            "not_after": when(self.not_after),
+            "recovery_role": self.recovery_role,
+            "member_data": None if self.data is None else json.loads(self.data),
+        }
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Governance at the end of what was read.
+
+    Attributes:
+        service_status: status of the service.
+        service_key_sha256: fingerprint of its key.
+        constitution_sha256: of the constitution's text.
+        recovery_threshold: shares that a recovery needs.
+        members: by id.
+        open_proposals: ids.
+    """
+
+    service_status: str
+    service_key_sha256: str | None
+    constitution_sha256: str | None
+    recovery_threshold: int | None
+    members: tuple[Member, ...]
+    open_proposals: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "service_status": self.service_status,
+            "service_key_sha256": self.service_key_sha256,
+            "constitution_sha256": self.constitution_sha256,
+            "recovery_threshold": self.recovery_threshold,
+            "members": [member.to_json() for member in self.members],
+            "open_proposals": list(self.open_proposals),
+        }
+
+
 @dataclass
 class Notes:
     """Collects findings and what was not checked; bounded."""
@@ -132,6 +197,7 @@ class GovernanceReport:
         findings: by position.
         not_checked: what was not.
         events: the timeline.
+        standing: governance at the end.
         replayed: whether scripts were run.
     """
 
@@ -143,6 +209,7 @@ class GovernanceReport:
     findings: tuple[Finding, ...]
     not_checked: tuple[NotChecked, ...]
     events: tuple[Event, ...]
+    standing: Standing
     replayed: bool = True
 
     @classmethod
@@ -151,6 +218,7 @@ class GovernanceReport:
         notes: Notes,
         counts: Counts,
         events: list[Event],
+        standing: Standing,
         *,
         first: int | None,
         last: int | None,
@@ -162,7 +230,9 @@ class GovernanceReport:
         verdict = verdict_of(findings)
         if verdict is Verdict.VERIFIED and (first is None or not replayed):
             verdict = Verdict.UNDECIDED
-        return cls(verdict, first, last, txid, counts, findings, notes.all_not_checked(), tuple(events), replayed)
+        return cls(
+            verdict, first, last, txid, counts, findings, notes.all_not_checked(), tuple(events), standing, replayed
+        )
 
     def to_json(self) -> dict[str, object]:
         """The JSON report, without the events."""
@@ -173,6 +243,7 @@ class GovernanceReport:
             "last_seqno": self.last_seqno,
             "last_txid": self.last_txid,
             "replayed": self.replayed,
+            "standing": self.standing.to_json(),
             "counts": self.counts.to_json(),
             "findings": [item.to_json() for item in self.findings],
             "not_checked": [item.to_json() for item in self.not_checked],

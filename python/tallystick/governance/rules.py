@@ -90,6 +90,7 @@ def judge_without_proposal(state: GovernanceState, step: Step) -> Iterator[Findi
         state: governance before the transaction.
         step: the transaction.
     """
+
     def found(code: str, message: str) -> Finding:
         return finding(code, message, file=step.file, offset=step.offset, txid=str(step.txid))
 
@@ -257,7 +258,9 @@ def _secrets(state: GovernanceState, step: Step, key: bytes, old: bytes | None, 
     A service that is already open may seal again (CCF issue 6906): then these tables, and nothing else, are
     written once more.
     """
-    return None if state.service_status() in ("WaitingForRecoveryShares", "Open") else "written before the service opened"
+    return (
+        None if state.service_status() in ("WaitingForRecoveryShares", "Open") else "written before the service opened"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ JWT
@@ -266,8 +269,8 @@ def _secrets(state: GovernanceState, step: Step, key: bytes, old: bytes | None, 
 def _jwt_keys(state: GovernanceState, step: Step, key: bytes, old: bytes | None, new: bytes | None) -> str | None:
     """Keys of issuers with automatic refresh change without a proposal; those of others do not."""
     refreshed = set()
-    for name, value in state.tables.items(names.JWT_ISSUERS):
-        if json_object(value, "JWT issuer").get("auto_refresh") is True:
+    for name, issuer in state.tables.items(names.JWT_ISSUERS):
+        if json_object(issuer, "JWT issuer").get("auto_refresh") is True:
             refreshed.add(name.decode("utf-8", "replace"))
     if not refreshed:
         return "JWT keys changed without a proposal, and no issuer has automatic refresh"
@@ -363,6 +366,5 @@ _RULES: Mapping[str, Rule] = {
     names.RECOVERY_SHARES: _secrets,
     names.HISTORICAL_SECRET: _secrets,
     names.ENDORSEMENT: _secrets,
-    **{table: _jwt_keys for table in names.JWT_KEY_TABLES},
+    **dict.fromkeys(names.JWT_KEY_TABLES, _jwt_keys),
 }
-

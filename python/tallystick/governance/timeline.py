@@ -8,8 +8,14 @@ from tallystick.errors import FormatError
 from tallystick.governance import names
 from tallystick.governance.events import Change, Event
 from tallystick.governance.proposals import ProposalStep
-from tallystick.governance.records import parse_ack, parse_actions, parse_node_info, parse_service_info
-from tallystick.governance.state import GovernanceState, Step, is_boot
+from tallystick.governance.records import (
+    parse_ack,
+    parse_actions,
+    parse_member_info,
+    parse_node_info,
+    parse_service_info,
+)
+from tallystick.governance.state import GovernanceState, Step, is_boot, parse_member_certificate
 from tallystick.tables.decode import decode_key
 from tallystick.tables.names import (
     MEMBERS_INFO,
@@ -56,8 +62,15 @@ def _actions(body: bytes | None) -> tuple[str, ...]:
         return ()
 
 
-def proposal_event(state: GovernanceState, step: Step, found: ProposalStep) -> Event:
-    """The event of a transaction that created a proposal, brought a ballot, or withdrew one."""
+def proposal_event(state: GovernanceState, step: Step, found: ProposalStep, *, content: bool = False) -> Event:
+    """The event of a transaction that created a proposal, brought a ballot, or withdrew one.
+
+    Args:
+        state: governance before it.
+        step: the transaction.
+        found: what was read from it.
+        content: whether to keep the text of the proposal or ballot.
+    """
     request = found.request
     event = Event(
         str(step.txid),
@@ -68,16 +81,25 @@ def proposal_event(state: GovernanceState, step: Step, found: ProposalStep) -> E
         actions=_actions(found.body),
         signature=request.scheme if request is not None else None,
     )
+    if content:
+        event.content = _content(found)
     if found.info.state in ("Accepted", "Rejected", "Failed"):
-        event.notes.append(found.info.state.lower())
+        event.outcome = found.info.state
         if found.info.state == "Accepted":
             event.changes = _changes(state, step)
         votes = found.info.final_votes or {}
         yes = sum(votes.values())
-        event.summary = f"{found.info.state}: {yes} for, {len(votes) - yes} against"
+        if found.info.final_votes is not None:
+            event.summary = f"{yes} for, {len(votes) - yes} against"
         if found.kind == "ballot":
             event.vote = votes.get(found.member_id)
     return event
+
+
+def _content(found: ProposalStep) -> str | None:
+    if found.kind == "ballot":
+        return found.info.ballots.get(found.member_id)
+    return found.body.decode("utf-8", "replace") if found.kind == "proposal" and found.body is not None else None
 
 
 def step_events(state: GovernanceState, step: Step) -> Iterator[Event]:
@@ -91,6 +113,7 @@ def step_events(state: GovernanceState, step: Step) -> Iterator[Event]:
         name = key.decode("utf-8", "replace")
         if value is not None and b'"Dropped"' in value and state.proposals.get(name) == "Open":
             yield Event(txid, "dropped", name, summary="dropped by the proposal that was accepted")
+    yield from _membership_events(state, step)
     yield from _member_events(state, step)
     yield from _service_events(state, step)
 
@@ -127,6 +150,30 @@ def _member_events(state: GovernanceState, step: Step) -> Iterator[Event]:
             yield Event(txid, "share-submitted", member_id=key.decode("utf-8", "replace"), summary="recovery share")
 
 
+def _membership_events(state: GovernanceState, step: Step) -> Iterator[Event]:
+    """Members who join, leave, or whose data change, by proposal."""
+    for key, new in step.writes(MEMBERS_INFO).items():
+        old = state.get(MEMBERS_INFO, key)
+        if old == new or (old is None and new is None) or _became_active(state, step, key):
+            continue
+        member = key.decode("utf-8", "replace")
+        summary = "joined" if old is None else "left" if new is None else "changed"
+        if new is not None:
+            summary += _describe_member(step, key, new)
+        yield Event(str(step.txid), "member", member_id=member, summary=summary)
+
+
+def _describe_member(step: Step, key: bytes, value: bytes) -> str:
+    try:
+        info = parse_member_info(value)
+        pem = step.writes(names.MEMBERS_CERTS).get(key)
+        subject = f", {parse_member_certificate(pem).subject_text}" if pem is not None else ""
+    except FormatError:
+        return ""
+    recovers = step.writes(names.MEMBERS_ENCRYPTION_KEYS).get(key) is not None
+    return f" as {info.status}{subject}{', with a recovery key' if recovers else ''}"
+
+
 def _became_active(state: GovernanceState, step: Step, key: bytes) -> bool:
     old, new = state.get(MEMBERS_INFO, key), step.writes(MEMBERS_INFO).get(key)
     return old is not None and new is not None and b'"Accepted"' in old and b'"Active"' in new
@@ -151,5 +198,5 @@ def _service_events(state: GovernanceState, step: Step) -> Iterator[Event]:
         except FormatError:
             continue
         if was != now:
-            text = f"node {node}… joined as {now}" if was is None else f"node {node}… went from {was} to {now or 'removed'}"
-            yield Event(txid, "node", summary=text)
+            text = f"joined as {now}" if was is None else f"went from {was} to {now or 'removed'}"
+            yield Event(txid, "node", summary=f"node {node}… {text}")

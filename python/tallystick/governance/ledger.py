@@ -1,0 +1,158 @@
+"""Feeds a ledger to the replayer: what governance has to do with, in order, with the Merkle roots it rests on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from tallystick._native import Entry, LedgerScanner, MerkleTree, ScanBatch, SignatureRecord
+from tallystick.errors import FormatError, LimitExceededError
+from tallystick.findings import finding
+from tallystick.governance.replay import Budgets, Replayer
+from tallystick.governance.report import GovernanceReport
+from tallystick.governance.state import SignatureSeen, Step
+from tallystick.ledger.directory import CoverPart, find_ledger_files
+from tallystick.ledger.ledger import Ledger
+from tallystick.tables.names import SIGNATURES, SINGLETON_KEY
+from tallystick.types import TxId
+
+__all__ = ["replay_governance"]
+
+# A request is executed on top of the latest transaction that its node knows; others may commit in between.
+ROOTS_TRIED = 64
+
+Progress = Callable[[int], None]
+"""Called with the seqno reached, now and then."""
+
+
+def replay_governance(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    uncommitted: bool = False,
+    recovery: bool = False,
+    budgets: Budgets | None = None,
+    jobs: int = 0,
+    run_scripts: bool = True,
+    contents_of: str | None = None,
+    progress: Progress | None = None,
+) -> GovernanceReport:
+    """Replays the governance of a ledger.
+
+    It reads what the ledger says and checks it against the members' signatures and the constitution. That the
+    ledger is the service's own, whole and signed, is another matter: see :func:`tallystick.verify_ledger`.
+
+    Args:
+        paths: directories and chunk files, in any order.
+        uncommitted, recovery: read uncommitted chunks and ``.recovery`` files of directories too.
+        budgets: what each call of a script may use.
+        jobs: worker threads, 0 for one a core.
+        run_scripts: False checks signatures and rules only.
+        contents_of: start of the id of a proposal whose texts the events are to hold.
+        progress: called now and then.
+
+    Raises:
+        UsageError: a path is not there.
+        OSError: a file cannot be read.
+    """
+    given = [os.fspath(path) for path in paths]
+    files = find_ledger_files(given, uncommitted=uncommitted, recovery=recovery)
+    replayer = Replayer(budgets if budgets is not None else Budgets(), jobs, run_scripts, contents_of)
+    runs = files.runs()
+    if not runs or runs[0][0].first != 1:
+        replayer.notes.add(
+            0, finding("gov-no-genesis", "the ledger does not start at seqno 1: governance was not replayed")
+        )
+        return replayer.finish()
+    feed = _Feed(replayer, Ledger(given, uncommitted=uncommitted, recovery=recovery, allow_gaps=True), progress)
+    feed.read(runs[0], jobs)
+    if len(runs) > 1:
+        last = feed.last_seqno
+        replayer.notes.add(
+            (last or 0) + 1,
+            finding("gov-read-stopped", f"seqno {(last or 0) + 1} and what follows is missing: replay stops there"),
+        )
+    return replayer.finish()
+
+
+class _Feed:
+    """Reads consecutive chunk files into a replayer."""
+
+    def __init__(self, replayer: Replayer, ledger: Ledger, progress: Progress | None) -> None:
+        self._replayer = replayer
+        self._ledger = ledger
+        self._progress = progress
+        self._tree = MerkleTree()
+        self.last_seqno: int | None = None
+
+    def read(self, parts: Sequence[CoverPart], jobs: int) -> None:
+        scanner = LedgerScanner(
+            [part.file.path for part in parts],
+            level="merkle",
+            jobs=jobs,
+            tree=MerkleTree(),
+            first_seqno=parts[0].first,
+            first_seqnos=[part.first for part in parts],
+            last_seqnos=[part.last for part in parts],
+        )
+        try:
+            for batch in scanner:
+                self._take(batch, parts[batch.file_index].file.path)
+        except (FormatError, LimitExceededError) as error:
+            self._replayer.notes.add(
+                (self.last_seqno or 0) + 1,
+                finding("gov-read-stopped", f"replay stops: {error.message}", file=error.location.file),
+            )
+
+    def _take(self, batch: ScanBatch, path: str) -> None:
+        for item in _in_order(batch):
+            seqno = item.seqno
+            if isinstance(item, SignatureRecord):
+                self._replayer.observe_signature(self._signature(item))
+                continue
+            self._append(batch, seqno)
+            step = Step(
+                TxId(item.view, seqno), item.tables(), item.entry_type, len(item.private_domain), path, item.offset
+            )
+            self._replayer.observe(step, self._roots)
+        if batch.count:
+            self._append(batch, batch.first_seqno + batch.count)
+            self._tree.flush(max(self._tree.first_kept, self._tree.size - ROOTS_TRIED - 1))
+            self.last_seqno = batch.first_seqno + batch.count - 1
+            self._replayer.read_up_to(batch.first_seqno, self.last_seqno, f"{batch.last_view}.{self.last_seqno}")
+            if self._progress is not None:
+                self._progress(self.last_seqno)
+
+    def _append(self, batch: ScanBatch, seqno: int) -> None:
+        """Extends the tree with the leaves of the batch up to, and without, ``seqno``."""
+        begin, end = self._tree.size - batch.first_seqno, seqno - batch.first_seqno
+        if end > begin >= 0:
+            self._tree.append_many(batch.leaves[32 * begin : 32 * end])
+
+    def _roots(self) -> Iterator[bytes]:
+        oldest = max(self._tree.first_kept + 1, self._tree.size - ROOTS_TRIED, 1)
+        for size in range(self._tree.size, oldest - 1, -1):
+            yield self._tree.root_at(size)
+
+    def _signature(self, record: SignatureRecord) -> SignatureSeen:
+        roots = frozenset(root for root in (record.root, record.raw_root) if root is not None)
+        ledger, seqno = self._ledger, record.seqno
+
+        def value() -> bytes | None:
+            return (ledger.get_transaction(seqno).table(SIGNATURES) or {}).get(SINGLETON_KEY)
+
+        def flags() -> int:
+            return ledger.get_transaction(seqno).flags
+
+        return SignatureSeen(TxId(record.view, seqno), roots, flags, value)
+
+
+def _in_order(batch: ScanBatch) -> Iterator[Entry | SignatureRecord]:
+    """Governance transactions and signatures of a batch, by seqno."""
+    signatures = batch.signatures
+    position = 0
+    for entry in batch.notable:
+        while position < len(signatures) and signatures[position].seqno < entry.seqno:
+            yield signatures[position]
+            position += 1
+        yield entry
+    yield from signatures[position:]
