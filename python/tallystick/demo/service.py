@@ -293,25 +293,25 @@ class DemoService(LedgerForge):
 
     def _request(
         self, member: MemberIdentity, kind: str, target: str, body: bytes, proposal_id: str | None
-    ) -> tuple[Changes, bytes]:
-        """Tables that keep a member's request, and the digest of it that goes into a proposal ID."""
-        key = member.id.encode()
+    ) -> tuple[Changes, bytes, int]:
+        """Tables that keep a member's request, its digest that goes into a proposal ID, and when it was made."""
+        key, created_at = member.id.encode(), self.clock()
         if self.style.http_requests:
             request = self._http_request(member, target, body)
             hasher = Hash(hashes.SHA384())
             hasher.update(base64.b64decode(str(request["req"])))
-            return {_GOV + "history": {key: json_bytes(request)}}, hasher.finalize()
-        message = sign_request(member.key, member.id, kind, body, created_at=self.clock(), proposal_id=proposal_id)
+            return {_GOV + "history": {key: json_bytes(request)}}, hasher.finalize(), created_at
+        message = sign_request(member.key, member.id, kind, body, created_at=created_at, proposal_id=proposal_id)
         digest = hashlib.sha256(CoseSign1.parse(message).signature).digest()
-        return {_GOV + "cose_history": {key: json_bytes(_b64(message))}}, digest
+        return {_GOV + "cose_history": {key: json_bytes(_b64(message))}}, digest, created_at
 
     def propose(self, member: MemberIdentity, actions: Sequence[dict[str, object]]) -> str:
         """A member's proposal; returns its ID."""
         payload = json.dumps({"actions": list(actions)}).encode()
-        tables, digest = self._request(member, "proposal", "/gov/proposals", payload, None)
+        tables, digest, created_at = self._request(member, "proposal", "/gov/proposals", payload, None)
         proposal_id = hashlib.sha256(self.writer.tree.root() + digest).hexdigest()
         if not self.style.http_requests:
-            recent = f"{self.clock():010d}:{digest.hex()}".encode()
+            recent = f"{created_at:010d}:{digest.hex()}".encode()
             tables[_GOV + "cose_recent_proposals"] = {recent: json_bytes(proposal_id)}
         info = {"ballots": {}, "proposer_id": member.id, "state": "Open"}
         tables[_PROPOSALS] = {proposal_id.encode(): payload}
@@ -327,7 +327,7 @@ class DemoService(LedgerForge):
         info = json.loads(self.value(_PROPOSALS_INFO, key) or b"{}")
         body = json.dumps({"ballot": BALLOT}).encode()
         target = f"/gov/proposals/{proposal_id}/ballots"
-        tables, _ = self._request(member, "ballot", target, body, proposal_id)
+        tables, _, _ = self._request(member, "ballot", target, body, proposal_id)
         info["ballots"][member.id] = BALLOT
         if apply is not None:
             info.update(state="Accepted", final_votes=dict.fromkeys(info["ballots"], True), vote_failures={})

@@ -138,6 +138,8 @@ def _without_rule(table: str, boot: bool, step: Step) -> tuple[str, str] | None:
         return "gov-table-unknown", f"writes {table[:80]}, which is not known here"
     if boot:
         return "gov-recovery-wrong", f"recovery writes {table[:80]}"
+    if table in (names.COSE_HISTORY, names.HISTORY):
+        return "gov-request-unused", "a member's request is recorded, and no proposal changed"
     count = len(step.writes(table))
     rows = "1 row" if count == 1 else f"{count} rows"
     return "gov-write-without-proposal", f"{rows} of {table[:80]} changed without a proposal"
