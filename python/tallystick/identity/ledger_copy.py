@@ -1,7 +1,8 @@
 """A copy of a ledger at hand, asked for single facts: one transaction, a node's keys, the service's keys.
 
-Nothing it says is verified here. It serves to find a key whose fingerprint is pinned, and to compare a
-transaction with one that a receipt or snapshot proves.
+Nothing it says is verified here. It serves to find a key whose fingerprint is pinned, to find endorsements
+(which are worth what their signatures are worth), and to compare a transaction with one that a receipt or
+snapshot proves.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from tallystick._native import Certificate, Entry, PublicKey
+from tallystick._native import Certificate, Entry, LedgerScanner, PublicKey
 from tallystick.errors import FormatError, LimitExceededError, UsageError
+from tallystick.identity.endorsements import Endorsement, parse_endorsements
 from tallystick.ledger.ledger import Ledger
 from tallystick.ledger.transaction import Transaction
 from tallystick.tables import names
@@ -55,14 +58,19 @@ class LedgerCopy:
         """Keys that the ledger's node tables hold for a node, or for all nodes."""
         return [key for key in self._node_keys if node_id is None or key.sha256 == node_id]
 
-    @cached_property
+    @property
     def service_spkis(self) -> list[bytes]:
         """DER SubjectPublicKeyInfo of every service identity that the ledger names."""
-        return [certificate.spki for certificate in self._certificates[0]]
+        return [certificate.spki for certificate in self._records.service]
+
+    @property
+    def endorsements(self) -> list[Endorsement]:
+        """The endorsements of previous service identities that the ledger records."""
+        return self._records.endorsements
 
     @cached_property
     def _node_keys(self) -> list[PublicKey]:
-        spkis = dict.fromkeys(certificate.spki for certificate in self._certificates[1])
+        spkis = dict.fromkeys(certificate.spki for certificate in self._records.nodes)
         keys = []
         for spki in spkis:
             try:
@@ -72,22 +80,39 @@ class LedgerCopy:
         return keys
 
     @cached_property
-    def _certificates(self) -> tuple[list[Certificate], list[Certificate]]:
-        service: list[Certificate] = []
-        nodes: list[Certificate] = []
-        from tallystick._native import LedgerScanner
-
+    def _records(self) -> _Records:
+        records = _Records()
         paths = [part.file.path for part in self.ledger.files.parts]
         try:
             for batch in LedgerScanner(paths, level="parse"):
                 for entry in batch.notable:
-                    service += _parsed(_from_json(value) for value in _values(entry, names.SERVICE_INFO))
-                    nodes += _parsed(_from_json(value) for value in _values(entry, names.NODES_INFO))
-                    nodes += _parsed(_values(entry, names.ENDORSED_CERTIFICATES))
+                    records.take(entry)
         except (FormatError, LimitExceededError):
             # What was found before the damage still serves; tallystick verify tells about the damage.
             pass
-        return service, nodes
+        return records
+
+
+@dataclass
+class _Records:
+    """What the ledger's governance and internal tables say of identities."""
+
+    service: list[Certificate] = field(default_factory=list)
+    nodes: list[Certificate] = field(default_factory=list)
+    endorsements: list[Endorsement] = field(default_factory=list)
+
+    def take(self, entry: Entry) -> None:
+        self.service += _parsed(_from_json(value) for value in _values(entry, names.SERVICE_INFO))
+        self.nodes += _parsed(_from_json(value) for value in _values(entry, names.NODES_INFO))
+        self.nodes += _parsed(_values(entry, names.ENDORSED_CERTIFICATES))
+        for value in _values(entry, _ENDORSEMENTS):
+            try:
+                self.endorsements += parse_endorsements(value)
+            except (FormatError, LimitExceededError):
+                continue
+
+
+_ENDORSEMENTS = "public:ccf.internal.previous_service_identity_endorsement"
 
 
 def _values(entry: Entry, table: str) -> list[bytes]:

@@ -71,9 +71,9 @@ class ReceiptVerifier:
         expected: Expected = Expected(),  # noqa: B008 -- frozen
         jobs: int = 0,
     ) -> None:
-        needs_ledger = ledger is not None and anchor.fingerprints - set(anchor.keys)
-        seen = ledger.service_spkis if ledger is not None and needs_ledger else ()
-        self.keys = ServiceKeys(anchor, endorsements=endorsements, issuer_keys=issuer_keys, seen=seen)
+        links = [*endorsements, *(ledger.endorsements if ledger is not None else ())]
+        seen = ledger.service_spkis if ledger is not None else ()
+        self.keys = ServiceKeys(anchor, endorsements=links, issuer_keys=issuer_keys, seen=seen)
         self.expected = expected
         self._nodes = NodeCertificates(self.keys)
         self._ledger = ledger

@@ -79,7 +79,8 @@ def audit_snapshot(
     findings: list[Finding] = []
     if file is not None and name is None:
         findings.append(finding("snapshot-name-unknown", "file name is not one that nodes give: not compared"))
-    receipt = _judge_receipt(snapshot, anchor, endorsements, file)
+    links = [*endorsements, *(ledger.endorsements if ledger is not None else ())]
+    receipt = _judge_receipt(snapshot, anchor, links, file)
     if receipt is None:
         findings.append(_without_receipt(name))
     else:

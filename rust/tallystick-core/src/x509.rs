@@ -122,10 +122,7 @@ impl Certificate {
             return Err(X509Error::Trailing(rest.len()));
         }
         let tbs = &parsed.tbs_certificate;
-        if tbs.signature != parsed.signature_algorithm {
-            // RFC 5280 section 4.1.1.2: the signed and the unsigned algorithm must be the same.
-            return Err(X509Error::Der("signature algorithms inside and outside differ".into()));
-        }
+        check_frame(data)?;
         Ok(Self {
             der: data.to_vec(),
             tbs: tbs.as_ref().to_vec(),
@@ -235,6 +232,46 @@ fn looks_like_der(data: &[u8]) -> bool {
     data.first() == Some(&0x30)
 }
 
+/// Checks what nobody signs: the frame around the signed part, in which the parser accepts more than DER.
+///
+/// A certificate is `SEQUENCE { signed part, algorithm, BIT STRING signature }`, and the algorithm must be byte
+/// for byte the one inside the signed part (RFC 5280 section 4.1.1.2).
+fn check_frame(data: &[u8]) -> Result<(), X509Error> {
+    let frame = || -> Option<()> {
+        let (whole, nothing) = element(0x30, data)?;
+        let (signed, rest) = element(0x30, whole)?;
+        let (algorithm, rest) = element(0x30, rest)?;
+        let (signature, end) = element(0x03, rest)?;
+        let after_version = element(0xa0, signed).map_or(signed, |(_, rest)| rest);
+        let (_, after_serial) = element(0x02, after_version)?;
+        let (inner_algorithm, _) = element(0x30, after_serial)?;
+        let same = algorithm == inner_algorithm;
+        // No unused bits: signatures are whole bytes.
+        (same && nothing.is_empty() && end.is_empty() && signature.first() == Some(&0)).then_some(())
+    };
+    frame().ok_or_else(|| X509Error::Der("frame or signature algorithm is not DER, or differs from what is signed".into()))
+}
+
+/// Splits off one element with that tag: its content, and what follows it. Lengths in their shortest form only.
+fn element(tag: u8, data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&first, rest) = data.split_first()?;
+    let (&length, rest) = rest.split_first()?;
+    if first != tag {
+        return None;
+    }
+    let (length, rest) = match length {
+        short @ 0..=0x7f => (usize::from(short), rest),
+        long @ 0x81..=0x83 => {
+            let (bytes, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
+            let value = bytes.iter().fold(0_usize, |value, &byte| value << 8 | usize::from(byte));
+            let shortest = if bytes.len() == 1 { value > 0x7f } else { bytes.first() != Some(&0) };
+            (shortest.then_some(value)?, rest)
+        }
+        _ => return None,
+    };
+    rest.split_at_checked(length)
+}
+
 /// The DER of every PEM block of `text`, and whether there is anything but white space around the blocks.
 fn decode_pem(text: &str) -> Result<(Vec<Vec<u8>>, bool), X509Error> {
     let mut ders = Vec::new();
@@ -249,7 +286,7 @@ fn decode_pem(text: &str) -> Result<(Vec<Vec<u8>>, bool), X509Error> {
         if ders.len() == MAX_CERTIFICATES {
             return Err(X509Error::TooMany);
         }
-        let compact: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+        let compact: String = body.chars().filter(|c| !matches!(c, ' ' | '\t' | '\r' | '\n')).collect();
         ders.push(STANDARD.decode(compact).map_err(|_| X509Error::Pem("not base64"))?);
         rest = next;
     }
@@ -305,10 +342,17 @@ mod tests {
         for length in 0..der.len() {
             assert!(Certificate::parse(der.get(..length).unwrap()).is_err(), "cut at {length}");
         }
-        for position in 0..der.len() {
+        let original = Certificate::parse(&der).unwrap();
+        for bit in 0..der.len() * 8 {
             let mut changed = der.clone();
-            *changed.get_mut(position).unwrap() ^= 0xff;
-            let _ = Certificate::parse(&changed);
+            *changed.get_mut(bit / 8).unwrap() ^= 1 << (bit % 8);
+            // Whatever still parses differs in what is signed, or in the signature.
+            if let Ok(certificate) = Certificate::parse(&changed) {
+                assert!(
+                    certificate.tbs() != original.tbs() || certificate.signature() != original.signature(),
+                    "bit {bit}"
+                );
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from support.slow_receipt import SlowJsonReceipt
 from tallystick.findings import Verdict
 from tallystick.identity.endorsements import parse_endorsements
+from tallystick.identity.ledger_copy import LedgerCopy
 from tallystick.identity.trust_anchor import TrustAnchor
 from tallystick.receipt.model import Expected, Kind, ReceiptResult
 from tallystick.receipt.verify import audit_receipts, verify_receipt
@@ -173,6 +174,16 @@ def test_endorsements_lead_from_the_present_key_to_the_first(ccf_built: Path) ->
         assert (result.verdict, result.findings[0].code) == (Verdict.FAILED, "service-key-mismatch")
 
 
+def test_a_ledger_copy_brings_its_endorsements_along(ccf_built: Path) -> None:
+    cpp3 = ccf_built / "cpp3"
+    ledger = LedgerCopy([cpp3 / "state-final/node8/ledger-committed", cpp3 / "state-final/node8/ledger-current"])
+    anchor = TrustAnchor.from_options(service_certs=[cpp3 / "service-cert-3.pem"])
+    for name, begin in (("svc1/2.24-private", "2.1"), ("svc3-of-svc2/5.1462-private", "5.1423")):
+        data = (cpp3 / "receipts" / f"{name}.cose_receipt.cose").read_bytes()
+        verified = verify_receipt(data, anchor, ledger=ledger)
+        assert begin in verified.notes[0].message
+
+
 def test_json_receipts_without_their_endorsement_need_the_cose_chain(ccf_built: Path) -> None:
     cpp3 = ccf_built / "cpp3"
     anchor = TrustAnchor.from_options(service_certs=[cpp3 / "service-cert-3.pem"])
@@ -197,8 +208,6 @@ def test_a_fingerprint_is_enough_once_its_key_is_met(ccf_built: Path) -> None:
     assert (unknown.verdict, unknown.findings[0].code) == (Verdict.UNDECIDED, "service-key-needed")
     links = parse_endorsements((cpp3 / "receipts/svc3-of-svc1/2.1030-private.cose_endorsements.json").read_bytes())
     assert verify_receipt(data, anchor, endorsements=links).service_key_sha256 == first
-    from tallystick.identity.ledger_copy import LedgerCopy
-
     ledger = LedgerCopy([cpp3 / "state-final/node8/ledger-committed"])
     assert verify_receipt(data, anchor, ledger=ledger).service_key_sha256 == first
     # An endorsement certificate in a JSON receipt holds the older key too.
@@ -216,8 +225,6 @@ def test_without_an_anchor_nothing_is_verified(service: Path) -> None:
 
 def test_every_receipt_agrees_with_its_ledger(service: Path) -> None:
     folders = {"js1": ["ledger"], "cpp3": ["state-final/node8/ledger-committed", "state-final/node8/ledger-current"]}
-    from tallystick.identity.ledger_copy import LedgerCopy
-
     ledger = LedgerCopy([service / folder for folder in folders[service.name]])
     rows = [row for row in _receipts(service) if "leaf" in row[2] and "service_certs" in row[2]]
     anchor = TrustAnchor.from_options(service_certs=[service / name for name in _certificates(service)])
@@ -230,8 +237,6 @@ def test_every_receipt_agrees_with_its_ledger(service: Path) -> None:
 def test_a_receipt_of_another_ledger_is_a_fork(ccf_built: Path) -> None:
     cpp3 = ccf_built / "cpp3"
     anchor = TrustAnchor.from_options(service_certs=[cpp3 / "service-cert-1.pem"])
-    from tallystick.identity.ledger_copy import LedgerCopy
-
     ledger = LedgerCopy([ccf_built / "js1" / "ledger"])
     data = (cpp3 / "receipts/svc1/2.24-private.node.json").read_bytes()
     [result] = audit_receipts([(None, data)], anchor, ledger=ledger)
