@@ -249,7 +249,9 @@ fn check_frame(data: &[u8]) -> Result<(), X509Error> {
         // No unused bits: signatures are whole bytes.
         (same && nothing.is_empty() && end.is_empty() && signature.first() == Some(&0)).then_some(())
     };
-    frame().ok_or_else(|| X509Error::Der("frame or signature algorithm is not DER, or differs from what is signed".into()))
+    frame().ok_or_else(|| {
+        X509Error::Der("frame or signature algorithm is not DER, or differs from what is signed".into())
+    })
 }
 
 /// Splits off one element with that tag: its content, and what follows it. Lengths in their shortest form only.
