@@ -24,6 +24,7 @@ pub fn all_codes() -> Vec<&'static str> {
         crate::ledger::writer::CODES,
         crate::merkle::CODES,
         crate::receipt::CODES,
+        crate::scan::CODES,
         crate::secretbox::CODES,
         crate::signature::CODES,
         crate::sigtx::CODES,

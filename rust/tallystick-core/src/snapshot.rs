@@ -392,7 +392,8 @@ fn shown(bytes: &[u8]) -> String {
 pub fn key_order(key: &[u8]) -> u32 {
     let mut hasher = SipHasher24::new_with_keys(SIP_KEY.0, SIP_KEY.1);
     hasher.write(key);
-    (hasher.finish() & u64::from(u32::MAX)) as u32
+    let [a, b, c, d, ..] = hasher.finish().to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// One map to write: name, map version, and rows of key, version of the last write, and value.

@@ -168,6 +168,14 @@ pub fn peek_seqno(start: &[u8]) -> Option<u64> {
     start.get(24..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
+/// The transaction ID in the IV of the entry that `start` is the beginning of, whatever the rest of it holds.
+#[must_use]
+pub fn peek_txid(start: &[u8]) -> Option<TxId> {
+    let seqno = peek_seqno(start)?;
+    let tail = start.get(32..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))?;
+    Some(TxId { view: u64::from(tail & !SNAPSHOT_BIT), seqno })
+}
+
 /// A framed entry, borrowed from its bytes. Neither its flags nor its domains have been looked at.
 #[derive(Debug, Clone, Copy)]
 pub struct EntryView<'a> {
