@@ -285,7 +285,7 @@ class TrustedLedger:
             self._log.add("row-malformed", f"{NODES_INFO}: node {node_id} has the unknown status {status!r}", at)
             return
         before = known.status if known is not None else None
-        if before != status and (before, status) not in _NODE_STEPS and (known is not None or self.state.complete):
+        if before != status and (before, status) not in _NODE_STEPS and (known is not None or self.state.from_genesis):
             self._log.add(
                 "node-status",
                 f"status of node {node_id} goes from {before or 'absent'} to {status}, which none does",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import tallystick
 from tallystick.audit.verdict import LedgerVerdict
@@ -55,7 +56,7 @@ def _result(item: Finding, codes: list[str]) -> dict[str, Any]:
     }
     location: dict[str, Any] = {}
     if item.file is not None:
-        physical: dict[str, Any] = {"artifactLocation": {"uri": Path(item.file).as_posix()}}
+        physical: dict[str, Any] = {"artifactLocation": {"uri": quote(Path(item.file).as_posix())}}
         if item.offset is not None:
             physical["region"] = {"byteOffset": item.offset}
         location["physicalLocation"] = physical
