@@ -469,11 +469,8 @@ def _end_of_part(best: LedgerFile, later: Sequence[LedgerFile]) -> int | None:
 
 
 def _compare_spares(spares: Sequence[LedgerFile], parts: Sequence[CoverPart]) -> list[FileFinding]:
-    findings = []
+    findings = _note_redundant([spare for spare in spares if spare.readable])
     for spare in spares:
-        if spare.readable:
-            message = f"seqnos {spare.first} to {spare.last} are read from other files"
-            findings.append(FileFinding("redundant-file", message, spare.path))
         if spare.is_open:
             continue  # compared before the cover was chosen
         if not spare.readable:
@@ -487,6 +484,22 @@ def _compare_spares(spares: Sequence[LedgerFile], parts: Sequence[CoverPart]) ->
             if difference is not None:
                 findings.append(_judge_conflict(spare, part.file, difference[0], difference[1]))
                 break
+    return findings
+
+
+def _note_redundant(spares: Sequence[LedgerFile]) -> list[FileFinding]:
+    # One note a directory: a second copy of a whole ledger is nothing special.
+    by_directory: dict[Path, list[LedgerFile]] = {}
+    for spare in spares:
+        by_directory.setdefault(Path(spare.path).parent, []).append(spare)
+    findings = []
+    for directory, files in by_directory.items():
+        if len(files) == 1:
+            message = f"seqnos {files[0].first} to {files[0].last} are read from other files"
+            findings.append(FileFinding("redundant-file", message, files[0].path))
+        else:
+            message = f"{len(files)} files hold nothing that is not read from other files"
+            findings.append(FileFinding("redundant-file", message, str(directory)))
     return findings
 
 
