@@ -150,11 +150,16 @@ def _report_unused_pins(identities: Sequence[ServiceIdentity], anchor: TrustAnch
 def _report_unvouched(identity: ServiceIdentity, log: FindingLog) -> None:
     if identity.opening is not None:
         votes = identity.opening
+        reason = (
+            f"was opened by {len(votes.voters)} ballots of {votes.members} members, {votes.plain_yes} of them a plain "
+            "yes; whether that suffices is for the constitution, which is not executed here"
+            if votes.named
+            else "was opened by a proposal that names no identity"
+        )
         log.add(
             "opening-undecided",
-            f"service identity {identity.fingerprint} ({_span(identity)}) was opened by {len(votes.voters)} ballots of "
-            f"{votes.members} members, {votes.plain_yes} of them a plain yes; whether that suffices is for the "
-            f"constitution, which is not executed here: add --service-key-sha256 {identity.fingerprint} if you know it",
+            f"service identity {identity.fingerprint} ({_span(identity)}) {reason}: if you know it, add "
+            f"--service-key-sha256 {identity.fingerprint}",
             _position(identity),
         )
         return
@@ -162,7 +167,7 @@ def _report_unvouched(identity: ServiceIdentity, log: FindingLog) -> None:
     log.add(
         "service-identity-unvouched",
         f"recovery to service identity {identity.fingerprint} ({_span(identity)}) is vouched for by nothing: {reason}, "
-        "and no trusted newer identity endorses it",
+        f"and no trusted newer identity endorses it; if you know it, add --service-key-sha256 {identity.fingerprint}",
         _position(identity),
     )
 

@@ -128,8 +128,8 @@ _TRUST: dict[str, CodeInfo] = {
     ),
     "opening-undecided": CodeInfo(
         _W,
-        "the signed ballots that opened a recovered service are not plainly a majority",
-        "Whether they suffice is the constitution's decision, which was not executed. Pin the new identity if you "
+        "the members' opening of a recovered service does not decide by itself",
+        "Its signed ballots are not plainly a majority, or it names no identity (1.x). Pin the new identity if you "
         "know it from elsewhere.",
         _UNDECIDES,
     ),

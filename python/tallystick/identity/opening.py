@@ -7,7 +7,7 @@ the recovery began: whoever holds the new key could have written others since.
 
 What is checked (:func:`verify_opening`):
 
-(1) the arguments name the keys of both identities;
+(1) the arguments name the keys of both identities (those of 1.x may name none, which decides nothing);
 (2) the proposal's request is signed by its proposer, a member of before, and its body is the proposal;
 (3) the proposal's id is the one that this request gets: H(root before it, H(signature)), so that ballots cast
     for another proposal cannot be moved here;
@@ -196,7 +196,7 @@ class VerifiedOpening:
         voters: members whose signed ballots were counted in favour.
         plain_yes: how many of those ballots say yes and nothing else.
         members: active members under the previous identity.
-        decided: more than half of those cast a plain yes.
+        named: the proposal names both identities; those of 1.x could leave them out.
     """
 
     proposal_id: str
@@ -206,10 +206,12 @@ class VerifiedOpening:
     voters: tuple[str, ...]
     plain_yes: int
     members: int
+    named: bool = True
 
     @property
     def decided(self) -> bool:
-        return 2 * self.plain_yes > self.members
+        """It names both identities, and more than half of the members cast a plain yes."""
+        return self.named and 2 * self.plain_yes > self.members
 
 
 def named_identities(body: bytes) -> list[tuple[str | None, str | None]]:
@@ -260,14 +262,22 @@ def verify_opening(
         VerificationError: it names other identities, or a signature does not hold.
     """
     named = named_identities(proposal.body)
-    if not named or any(pair != (previous, following) for pair in named):
+    nameless = all(pair == (None, None) for pair in named)
+    if not named or (not nameless and any(pair != (previous, following) for pair in named)):
         raise _problem(f"proposal names other identities: expected {previous} to {following}, got {named}")
     _verify_proposer(proposal, members)
     voters = _verify_ballots(proposal, members)
     active_members = {name for name, member in members.items() if member.status == "Active"}
     plain = sum(1 for name in voters if name in active_members and _PLAIN_YES.match(proposal.ballots[name]))
     return VerifiedOpening(
-        proposal.proposal_id, previous, following, proposal.proposer_id, tuple(voters), plain, len(active_members)
+        proposal.proposal_id,
+        previous,
+        following,
+        proposal.proposer_id,
+        tuple(voters),
+        plain,
+        len(active_members),
+        named=not nameless,
     )
 
 

@@ -123,7 +123,6 @@ def test_ballots_of_members_who_joined_since_are_not_counted() -> None:
     [
         body(following=OLD.certificate),
         body(previous=NEW.certificate),
-        json.dumps({"actions": [{"name": "transition_service_to_open"}]}).encode(),
         json.dumps({"actions": [{"name": "set_user"}]}).encode(),
         # One action that fits does not excuse another.
         json.dumps(
@@ -134,6 +133,15 @@ def test_ballots_of_members_who_joined_since_are_not_counted() -> None:
 def test_other_identities(text: bytes) -> None:
     with pytest.raises(VerificationError, match="names other identities"):
         verify(proposal(text))
+
+
+def test_a_proposal_that_names_nobody_decides_nothing() -> None:
+    made = proposal(json.dumps({"actions": [{"name": "transition_service_to_open"}]}).encode())
+
+    verified = verify_opening(made, KNOWN, OLD.fingerprint, NEW.fingerprint)
+
+    assert verified.plain_yes == 2
+    assert not verified.decided
 
 
 def test_proposer_must_have_been_a_member_before() -> None:
