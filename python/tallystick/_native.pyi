@@ -172,6 +172,8 @@ class Certificate:
         """Seconds since 1970."""
     @property
     def is_ca(self) -> bool: ...
+    def extension(self, oid: str) -> bytes | None:
+        """Value of the extension with this dotted object identifier, without the OCTET STRING around it."""
     @property
     def sha256(self) -> str:
         """Hex SHA-256 of the DER: a member or user id."""

@@ -12,6 +12,7 @@ import pytest
 
 # Modules that may know the extension module. Everything above speaks to these.
 NATIVE_USERS = (
+    "tallystick/attestation/",
     "tallystick/__init__.py",
     "tallystick/audit/",
     "tallystick/cose/",

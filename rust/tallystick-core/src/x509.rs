@@ -75,6 +75,7 @@ pub struct Certificate {
     not_before: i64,
     not_after: i64,
     is_ca: bool,
+    extensions: Vec<(String, Vec<u8>)>,
 }
 
 impl Certificate {
@@ -137,6 +138,11 @@ impl Certificate {
             not_before: tbs.validity.not_before.timestamp(),
             not_after: tbs.validity.not_after.timestamp(),
             is_ca: tbs.basic_constraints().ok().flatten().is_some_and(|constraints| constraints.value.ca),
+            extensions: tbs
+                .extensions()
+                .iter()
+                .map(|extension| (extension.oid.to_id_string(), extension.value.to_vec()))
+                .collect(),
         })
     }
 
@@ -214,6 +220,12 @@ impl Certificate {
     #[must_use]
     pub fn is_ca(&self) -> bool {
         self.is_ca
+    }
+
+    /// The value of the extension with object identifier `oid` (dotted), as the certificate holds it.
+    #[must_use]
+    pub fn extension(&self, oid: &str) -> Option<&[u8]> {
+        self.extensions.iter().find(|(name, _)| name == oid).map(|(_, value)| value.as_slice())
     }
     /// SHA-256 of the certificate: a member or user id.
     #[must_use]

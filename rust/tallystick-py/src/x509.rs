@@ -36,6 +36,9 @@ impl Certificate {
     fn signature<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, self.0.signature())
     }
+    fn extension<'py>(&self, py: Python<'py>, oid: &str) -> Option<Bound<'py, PyBytes>> {
+        self.0.extension(oid).map(|value| PyBytes::new(py, value))
+    }
     #[getter]
     fn signature_algorithm(&self) -> &str {
         self.0.signature_algorithm()
