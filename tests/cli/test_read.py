@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from support.small_ledger import RECORDS
 from tallystick.cli.main import main
@@ -261,3 +263,27 @@ def test_real_ledgers_list_and_fit(run: Run, ledgers: Path, name: str) -> None:
         code, out, _ = run(*arguments, place, "--uncommitted")
         assert code == 0
         _fits_and_is_harmless(out)
+
+
+@given(st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_end_in_a_clear_line(
+    small_ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], data: st.DataObject
+) -> None:
+    chunk = tmp_path / "ledger_3-6.committed"
+    content = bytearray((small_ledger / chunk.name).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at : at + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=9))
+        content = content or bytearray(1)
+    chunk.write_bytes(content)
+    for arguments in (["log", "--values"], ["log", "--format", "json"], ["history", RECORDS, "a"], ["show", "4"]):
+        command, *rest = arguments
+        places = [str(small_ledger / "ledger_1-2.committed"), str(chunk)]
+        options = [item for item in rest if item.startswith("-") or item == "json"]
+        names = [item for item in rest if item not in options]
+        code = main([command, *options, *places, *names])
+        out, err = capsys.readouterr()
+        assert code in (0, 2, 3)
+        assert (code == 0) or "error: " in err
+        assert (out + err).replace("\n", "").isprintable()
