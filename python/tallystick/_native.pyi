@@ -113,6 +113,9 @@ class SignatureBatch:
         """Queues the raw and the COSE signature of each record, over the root that was computed; None skips that one.
 
         The tag of a raw check is ``2 * seqno``, that of a COSE check ``2 * seqno + 1``.
+
+        Raises:
+            ValueError: a key is given for a record that has no computed root, or no such signature.
         """
     def finish(self) -> list[int]:
         """Waits for every check and returns the tags of those that do not hold, ascending, each once.

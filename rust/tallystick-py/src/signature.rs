@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use tallystick_core::signature::{Batch, Check, Claim, Hash, PublicKey as CoreKey};
+use tallystick_core::signature::{Batch, Check, Claim, Hash, PublicKey as CoreKey, record_checks};
 use tallystick_core::types::to_hex;
 
 use crate::error::coded;
 use crate::merkle::digest;
 use crate::receipt::{Submitted, check_of};
+use crate::scan::SignatureRecord;
 
 #[pyclass(frozen, eq, hash, module = "tallystick._native")]
 #[derive(PartialEq, Eq)]
@@ -129,6 +130,32 @@ impl SignatureBatch {
                 Ok((*tag, prehashed(key, root.as_bytes(), signature.as_bytes())?))
             })
             .collect::<PyResult<_>>()?;
+        self.submit(py, checks);
+        Ok(())
+    }
+
+    fn submit_records(
+        &self,
+        py: Python<'_>,
+        records: Vec<PyRef<'_, SignatureRecord>>,
+        node_keys: Vec<Option<PyRef<'_, PublicKey>>>,
+        service_keys: Vec<Option<PyRef<'_, PublicKey>>>,
+    ) -> PyResult<()> {
+        if records.len() != node_keys.len() || records.len() != service_keys.len() {
+            let message = format!(
+                "expected as many keys as records, got {} records, {} node keys and {} service keys",
+                records.len(),
+                node_keys.len(),
+                service_keys.len()
+            );
+            return Err(PyValueError::new_err(message));
+        }
+        let mut checks = Vec::with_capacity(2 * records.len());
+        for ((record, node), service) in records.iter().zip(&node_keys).zip(&service_keys) {
+            let (node, service) = (node.as_ref().map(|key| &key.key), service.as_ref().map(|key| &key.key));
+            let these = record_checks(&record.record, node, service);
+            checks.extend(these.map_err(|error| PyValueError::new_err(error.to_string()))?);
+        }
         self.submit(py, checks);
         Ok(())
     }

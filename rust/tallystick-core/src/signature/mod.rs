@@ -1,6 +1,8 @@
 //! Public keys and the signatures made with them. All cryptography is that of AWS-LC.
 mod batch;
 mod key;
+mod record;
 
 pub use batch::{Batch, Check, Claim};
+pub use record::{RecordError, record_checks};
 pub use key::{CODES, Hash, KeyError, KeyKind, PublicKey, algorithm};
