@@ -4,5 +4,5 @@ mod key;
 mod record;
 
 pub use batch::{Batch, Check, Claim};
-pub use record::{RecordError, record_checks};
 pub use key::{CODES, Hash, KeyError, KeyKind, PublicKey, algorithm};
+pub use record::{RecordError, record_checks};

@@ -57,7 +57,8 @@ pub fn record_checks(
     if let Some(key) = service_key {
         let cose = record.cose.as_ref().ok_or(RecordError::NoSignature { seqno, which: "COSE" })?;
         let claim = Claim::Cose { message: cose.signed_bytes(&root()?), algorithm: cose.algorithm };
-        checks.push((2 * seqno + 1, Check { key: Arc::clone(key), claim, signature: cose.signature.clone() }));
+        checks
+            .push((2 * seqno + 1, Check { key: Arc::clone(key), claim, signature: cose.signature.clone() }));
     }
     Ok(checks)
 }
