@@ -27,7 +27,7 @@ def cbor_encode(value: object) -> bytes:
 
 @final
 class CborTag:
-    def __init__(self, tag: int, value: object) -> None: ...
+    def __new__(cls, tag: int, value: object) -> CborTag: ...
     @property
     def tag(self) -> int: ...
     @property
@@ -90,7 +90,7 @@ class PublicKey:
 class SignatureBatch:
     """A bounded queue of signature checks, run on all cores while the caller goes on."""
 
-    def __init__(self, *, jobs: int = 0) -> None:
+    def __new__(cls, *, jobs: int = 0) -> SignatureBatch:
         """``jobs`` 0 means one worker a core."""
     def submit_prehashed(self, tag: int, key: PublicKey, digest: bytes, der_signature: bytes) -> None: ...
     def submit_prehashed_many(self, checks: Sequence[tuple[int, PublicKey, bytes, bytes]]) -> None:
@@ -350,7 +350,7 @@ def commit_evidence(ledger_secret: bytes, view: int, seqno: int) -> str:
 class ChunkWriter:
     """Writes one chunk file byte for byte as CCF does: 8-byte header, entries, and on completion the offset table."""
 
-    def __init__(self, directory: str, first_seqno: int) -> None: ...
+    def __new__(cls, directory: str, first_seqno: int) -> ChunkWriter: ...
     def append(self, entry: bytes) -> None: ...
     def append_many(self, entries: Sequence[bytes]) -> None: ...
     def complete(self, *, committed: bool = True) -> str:
@@ -465,8 +465,8 @@ class LedgerScanner:
     every public domain, the shape of signature transactions, and each root against the computed tree.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         paths: Sequence[str],
         *,
         level: str = "full",
@@ -477,7 +477,7 @@ class LedgerScanner:
         previous_was_signature: bool = False,
         last_seqnos: Sequence[int | None] | None = None,
         first_seqnos: Sequence[int | None] | None = None,
-    ) -> None:
+    ) -> LedgerScanner:
         """``tree`` is where to go on from (a checkpoint, or ``MerkleTree()`` at genesis); None: start from the first embedded tree.
 
         ``first_seqnos``/``last_seqnos`` give, per path, the part of it to use (a cover of overlapping files); entries outside are skipped.
@@ -706,15 +706,15 @@ class GovernanceOutcome:
 class GovernanceReplayer:
     """Runs ``validate``, ballots, ``resolve`` and ``apply`` on all cores, each in a context of its own, within budgets."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         jobs: int = 0,
         max_pending: int = 64,
         max_heap_bytes: int = ...,
         max_stack_bytes: int = ...,
         max_time_ms: int = ...,
-    ) -> None:
+    ) -> GovernanceReplayer:
         """``jobs`` 0 means one worker a core. The budgets hold for each call of a script; the defaults are CCF's."""
     def submit(
         self,
