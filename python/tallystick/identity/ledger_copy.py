@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from tallystick._native import Certificate, Entry, PublicKey
+from tallystick._native import Certificate, Entry, LedgerScanner, PublicKey
 from tallystick.errors import FormatError, LimitExceededError, UsageError
 from tallystick.identity.endorsements import Endorsement, parse_endorsements
 from tallystick.ledger.ledger import Ledger
@@ -81,8 +81,6 @@ class LedgerCopy:
 
     @cached_property
     def _records(self) -> _Records:
-        from tallystick._native import LedgerScanner
-
         records = _Records()
         paths = [part.file.path for part in self.ledger.files.parts]
         try:
