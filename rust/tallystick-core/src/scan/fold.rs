@@ -434,7 +434,7 @@ impl Fold {
         let ours = first.and_then(|(index, leaf)| Some((index, leaf, self.window.leaf(index)?)));
         let Some((index, expected, actual)) = ours else {
             let message = format!(
-                "root signed at {signature}: expected {}, got {}; a transaction before seqno {} is not the signed one",
+                "root signed at {signature}: expected {}, got {}; what differs is missing, or stands before seqno {}",
                 to_hex(&root),
                 to_hex(&signed),
                 compact.first_kept()

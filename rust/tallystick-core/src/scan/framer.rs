@@ -129,7 +129,7 @@ impl Framer<'_> {
             }
             self.send(segment, emit)?;
         }
-        if !findings.is_empty() || (walk.count == 0 && walk.table.is_some()) {
+        if !findings.is_empty() || (whole && walk.count == 0 && walk.table.is_some()) {
             let mut segment = self.next_buffer()?;
             segment.file_index = file_index;
             segment.findings = findings;
