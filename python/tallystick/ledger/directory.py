@@ -265,7 +265,7 @@ def _collect_directory(
             continue
         name = parse_chunk_name(item.name)
         if name is None:
-            if item.name.startswith("ledger"):
+            if "ledger" in item.name:
                 message = "not the name of a ledger chunk (expected ledger_A-B.committed and the like), not read"
                 collected.findings.append(FileFinding("file-name-unknown", message, item.path))
             else:
