@@ -120,3 +120,25 @@ def test_decisions_are_listed(repository: Path) -> None:
     folder = repository / "docs" / "adr"
     listing = (folder / "README.md").read_text(encoding="utf-8")
     assert [page.name for page in sorted(folder.glob("0*.md")) if f"({page.name})" not in listing] == []
+
+
+@pytest.fixture(scope="module")
+def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("demonstration") / "files"
+    command = [sys.executable, "-m", "tallystick", "demo", "--directory", directory]
+    subprocess.run(command, check=True, capture_output=True)
+    return directory
+
+
+def test_the_readmes_python_runs(repository: Path, demonstration: Path) -> None:
+    blocks = [
+        block["text"]
+        for block in CODE_BLOCK.finditer((repository / "README.md").read_text(encoding="utf-8"))
+        if block["language"] == "python"
+    ]
+    assert blocks
+    for block in blocks:
+        run = subprocess.run(
+            [sys.executable, "-W", "error", "-c", block], cwd=demonstration, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
