@@ -307,8 +307,8 @@ def encode_public_domain(
     tables: dict[str, dict[bytes, bytes | None]],
     *,
     entry_type: int = 4,
-    claims_digest: bytes = ...,
-    commit_evidence_digest: bytes = ...,
+    claims_digest: bytes | None = None,
+    commit_evidence_digest: bytes | None = None,
     max_conflict_version: int = 0,
 ) -> bytes:
     """Serialises a public domain as CCF does: tables and keys ascending, None as a remove."""
