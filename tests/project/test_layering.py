@@ -10,20 +10,15 @@ from pathlib import Path
 
 import pytest
 
-# Modules that may know the extension module. Everything above speaks to these.
-NATIVE_USERS = (
-    "tallystick/attestation/",
-    "tallystick/__init__.py",
-    "tallystick/audit/",
-    "tallystick/cose/",
-    "tallystick/demo/",
-    "tallystick/identity/",
-    "tallystick/ledger/",
-    "tallystick/merkle/",
-    "tallystick/receipt/",
-    "tallystick/secrets/",
-    "tallystick/snapshot/",
-    "tallystick/tables/",
+# What must not know the extension module: it renders, parses options or defines words. Everything that reads or
+# writes a format, or runs the core, may.
+NATIVE_STRANGERS = (
+    "tallystick/cli/",
+    "tallystick/report/",
+    "tallystick/errors.py",
+    "tallystick/findings.py",
+    "tallystick/printable.py",
+    "tallystick/types.py",
 )
 
 # Heavy imports that must not happen while the command line looks for its command (ADR 8).
@@ -44,11 +39,11 @@ def _imports(path: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{node.module}.{alias.name}"
 
 
-def test_only_low_modules_know_the_extension_module(repository: Path) -> None:
+def test_surface_and_words_do_not_know_the_extension_module(repository: Path) -> None:
     offenders = []
     for path in _sources(repository):
         name = path.relative_to(repository / "python").as_posix()
-        if name.startswith(NATIVE_USERS):
+        if not name.startswith(NATIVE_STRANGERS):
             continue
         offenders += [f"{name}:{line}" for line, what in _imports(path) if what.startswith("tallystick._native")]
     assert offenders == []
