@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from tallystick import _native
 from tallystick.errors import FormatError, VerificationError
 
-__all__ = ["INTEL_SGX_ROOT", "AMD_ROOTS", "verify_chain"]
+__all__ = ["AMD_ROOTS", "INTEL_SGX_ROOT", "verify_chain"]
 
 # SHA-256 of the SubjectPublicKeyInfo of AMD's root keys (ARK), by product line, as AMD's key server publishes
 # them for Milan, Genoa and Turin.

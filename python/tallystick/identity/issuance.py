@@ -12,7 +12,7 @@ The outcome depends on the certificates alone, so it is computed once for all th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tallystick._native import Certificate, PublicKey
 from tallystick.errors import FormatError
@@ -26,8 +26,7 @@ __all__ = ["Issuance", "NodeCertificate", "NodeCertificates"]
 _MAX_ENDORSEMENTS = 64
 
 
-@dataclass(frozen=True)
-class NodeCertificate:
+class NodeCertificate(NamedTuple):
     """A parsed certificate and its key.
 
     Attributes:
@@ -41,8 +40,7 @@ class NodeCertificate:
     node_id: str
 
 
-@dataclass(frozen=True)
-class Issuance:
+class Issuance(NamedTuple):
     """Who vouches for a node certificate.
 
     Attributes:

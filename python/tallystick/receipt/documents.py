@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tallystick._native import CoseReceipt, CoseSign1, FormatErrorValue, JsonReceipt, cbor_decode
 from tallystick.errors import FormatError, LimitExceededError
@@ -31,8 +31,7 @@ _CCF_HEADER = "ccf.v1"
 _RECEIPT_KEYS = frozenset({"proof", "signature", "leaf", "leaf_components", "leafComponents", "cert"})
 
 
-@dataclass
-class Document:
+class Document(NamedTuple):
     """A recognised file.
 
     Attributes:
@@ -49,7 +48,7 @@ class Document:
     problem: tuple[str, str] | None = None
     asked_txid: str | None = None
     application_claims: object = None
-    has_application_claims: bool = field(default=False)
+    has_application_claims: bool = False
 
 
 def recognise(contents: Sequence[bytes]) -> list[Document]:

@@ -46,8 +46,6 @@ def draft_json_receipt(
     """Runs the steps above on ``receipt``; signatures are queued in ``draft``, not verified."""
     draft.not_checked += _BASE_NOT_CHECKED
     leaf = _leaf(draft, receipt, expected)
-    if receipt.commit_evidence is not None and receipt.txid is None:
-        draft.say("commit-evidence-malformed", "commit evidence: expected ce:VIEW.SEQNO:DIGEST, got something else")
     draft.txid = receipt.txid
     compare_txid(draft, expected)
     _check_shape(draft, receipt)
@@ -61,10 +59,9 @@ def draft_json_receipt(
     if not isinstance(node, NodeCertificate):
         draft.findings.append(node)
         return
-    if receipt.node_id is not None and receipt.node_id != node.node_id:
-        draft.say(
-            "node-id-mismatch", f"node ID: expected {node.node_id} (of the certificate's key), got {receipt.node_id}"
-        )
+    node_id = receipt.node_id
+    if node_id is not None and node_id != node.node_id:
+        draft.say("node-id-mismatch", f"node ID: expected {node.node_id} (of the certificate's key), got {node_id}")
     _queue_signature(draft, receipt, node, leaf)
     _check_service(draft, nodes.issuance(pem, receipt.service_endorsements))
 
@@ -136,10 +133,12 @@ def _check_shape(draft: Draft, receipt: JsonReceipt) -> None:
         draft.say("receipt-contradictory", "receipt of a signature transaction: expected a leaf, got leaf components")
         return
     draft.not_checked.append(not_checked.TREE_SIZE)
-    if receipt.txid is None:
+    if draft.txid is None:
         return
-    seqno = TxId.parse(receipt.txid).seqno
-    if not receipt.path or not receipt.shape_fits(seqno):
+    # The core gives the canonical form, so the seqno is what follows the dot.
+    seqno = int(draft.txid.rpartition(".")[2])
+    # The path of a leaf with a seqno is never empty, and an empty one does not fit.
+    if not receipt.shape_fits(seqno):
         problem = shape_problem(seqno, None, [left for left, _ in receipt.path])
         draft.say("path-shape", problem or f"path does not fit leaf {seqno}")
 

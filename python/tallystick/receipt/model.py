@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from tallystick._native import PublicKey
 from tallystick.findings import Effect, Finding, Verdict, finding, verdict_of
@@ -121,8 +122,7 @@ class VerifiedReceipt:
     not_checked: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class SignatureCheck:
+class SignatureCheck(NamedTuple):
     """One signature that must hold (or, as a probe, may).
 
     Attributes:
@@ -138,9 +138,9 @@ class SignatureCheck:
     algorithm: int | None = None
 
     @property
-    def identity(self) -> tuple[str, bytes, bytes, int | None]:
-        """Equal for checks that have the same outcome."""
-        return (self.key.sha256, self.message, self.signature, self.algorithm)
+    def identity(self) -> tuple[int, bytes, bytes, int | None]:
+        """Equal for checks that have the same outcome. Keys are parsed once a run, so the object stands for the key."""
+        return (id(self.key), self.message, self.signature, self.algorithm)
 
     def holds(self) -> bool:
         """Runs it here and now."""
@@ -149,8 +149,7 @@ class SignatureCheck:
         return self.key.verifies_cose(self.message, self.signature, self.algorithm)
 
 
-@dataclass
-class SignatureGroup:
+class SignatureGroup(NamedTuple):
     """Checks of which one must hold.
 
     Attributes:
@@ -164,8 +163,7 @@ class SignatureGroup:
     accepted: Callable[[int], None] | None = None
 
 
-@dataclass(frozen=True)
-class Probe:
+class Probe(NamedTuple):
     """A check that is worth running only to explain a finding better.
 
     Attributes:
@@ -179,26 +177,43 @@ class Probe:
     finding: Finding
 
 
-@dataclass
 class Draft:
     """A result in the making: signatures are checked together, so their outcome comes last.
 
-    ``parts`` are the receipts inside a statement; ``label`` says which one a part is.
+    ``parts`` are the receipts inside a statement; ``label`` says which one a part is. The other attributes are
+    those of :class:`ReceiptResult`. Thousands are made at a time, hence the slots.
     """
 
-    file: str | None
-    kind: Kind
-    txid: str | None = None
-    leaf: bytes | None = None
-    root: bytes | None = None
-    claims_digest: bytes | None = None
-    service_key_sha256: str | None = None
-    findings: list[Finding] = field(default_factory=list)
-    not_checked: list[str] = field(default_factory=list)
-    groups: list[SignatureGroup] = field(default_factory=list)
-    probes: list[Probe] = field(default_factory=list)
-    parts: list[Draft] = field(default_factory=list)
-    label: str = ""
+    __slots__ = (
+        "claims_digest",
+        "file",
+        "findings",
+        "groups",
+        "kind",
+        "label",
+        "leaf",
+        "not_checked",
+        "parts",
+        "probes",
+        "root",
+        "service_key_sha256",
+        "txid",
+    )
+
+    def __init__(self, file: str | None, kind: Kind) -> None:
+        self.file = file
+        self.kind = kind
+        self.txid: str | None = None
+        self.leaf: bytes | None = None
+        self.root: bytes | None = None
+        self.claims_digest: bytes | None = None
+        self.service_key_sha256: str | None = None
+        self.findings: list[Finding] = []
+        self.not_checked: list[str] = []
+        self.groups: list[SignatureGroup] = []
+        self.probes: list[Probe] = []
+        self.parts: list[Draft] = []
+        self.label = ""
 
     def say(self, code: str, message: str) -> None:
         """Adds a finding."""
@@ -212,7 +227,7 @@ class Draft:
     def result(self) -> ReceiptResult:
         """The outcome, once every finding is in."""
         # The reason for the verdict first, then in the order in which they were met.
-        ranked = sorted(self.findings, key=lambda item: _RANK[item.verdict_effect])
+        ranked = sorted(self.findings, key=lambda item: _RANK[item.verdict_effect]) if self.findings else ()
         findings = tuple(item.at(file=self.file, txid=self.txid) for item in ranked)
         return ReceiptResult(
             self.file,

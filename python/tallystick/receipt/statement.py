@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tallystick._native import (
     CborTag,
@@ -138,8 +138,7 @@ def _check_own_signature(draft: Draft, statement: CoseSign1) -> None:
     draft.groups.append(SignatureGroup([check], lambda: failure))
 
 
-@dataclass(frozen=True)
-class LegacyReceipt:
+class LegacyReceipt(NamedTuple):
     """A receipt of a SCITT service of 2023 or 2024.
 
     Attributes:

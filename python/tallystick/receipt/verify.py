@@ -155,7 +155,7 @@ class ReceiptVerifier:
             if holds[probe.check.identity]:
                 draft.findings = [probe.finding if item.code == probe.explains else item for item in draft.findings]
 
-    def _outcomes(self, checks: Iterable[SignatureCheck]) -> dict[tuple[str, bytes, bytes, int | None], bool]:
+    def _outcomes(self, checks: Iterable[SignatureCheck]) -> dict[tuple[int, bytes, bytes, int | None], bool]:
         distinct = {check.identity: check for check in checks}
         if len(distinct) < _BATCH_FROM:
             return {identity: check.holds() for identity, check in distinct.items()}
@@ -222,7 +222,7 @@ def _beside(draft: Draft, document: Document, receipt: JsonReceipt, expected: Ex
 
 def _require_proof(draft: Draft) -> None:
     """Last line of defence: nothing is verified without a root, a service key, and a signature that held."""
-    signed = any(part.groups for part in (draft, *draft.parts))
+    signed = bool(draft.groups) or any(part.groups for part in draft.parts)
     complete = draft.root is not None and draft.service_key_sha256 is not None and signed
     if not complete and verdict_of(draft.findings) is Verdict.VERIFIED:
         draft.say("unsupported", "nothing in it could be verified")
