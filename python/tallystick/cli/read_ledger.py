@@ -89,10 +89,10 @@ def read_ledger(
     sys.stdout.flush()
     for finding in verdict.findings:
         note(f"{finding.severity.value}: {finding.message} [{finding.code}]", False)
-    proven = "nothing" if verdict.proven is None else f"until {verdict.proven.last_txid}"
+    proven = "nothing proven" if verdict.proven is None else f"proven until {verdict.proven.last_txid}"
     output.line(
         f"{verdict.verdict.value.capitalize()} at level {chosen}: {verdict.transactions:,} transactions, "
-        f"{verdict.signatures:,} signatures, proven {proven}"
+        f"{verdict.signatures:,} signatures, {proven}"
     )
     _warn_without_anchor(bool(anchor), verdict.verdict)
     return _exit_status(verdict.verdict)
