@@ -226,8 +226,8 @@ def _check_uvm(node: NodeEvidence, data: bytes, verified: VerifiedSnpReport, pol
         node.findings.append(
             finding(
                 "attestation-measurement",
-                f"node {node.node_id}: utility VM {endorsement.feed} version {endorsement.svn} of {endorsement.did} may "
-                f"not join: expected {wanted}",
+                f"node {node.node_id}: utility VM {endorsement.feed} version {endorsement.svn} of {endorsement.did} "
+                f"may not join: expected {wanted}",
             )
         )
 

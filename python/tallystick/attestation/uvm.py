@@ -71,10 +71,12 @@ def verify_uvm_endorsement(data: bytes) -> VerifiedUvmEndorsement:
 
 
 def _chain(value: object) -> list[_native.Certificate]:
-    ders = value if isinstance(value, list) else [value]
-    if not all(isinstance(der, bytes) for der in ders):
-        raise FormatError("UVM endorsement has no certificate chain", code="uvm-malformed")
-    return [_native.Certificate.parse(der) for der in ders]
+    chain = []
+    for der in value if isinstance(value, list) else [value]:
+        if not isinstance(der, bytes):
+            raise FormatError("UVM endorsement has no certificate chain", code="uvm-malformed")
+        chain.append(_native.Certificate.parse(der))
+    return chain
 
 
 def _from_text(headers: dict[Any, object], payload: bytes) -> VerifiedUvmEndorsement:
