@@ -47,7 +47,9 @@ _RELATIONS = {
 @click.command()
 @click.argument("copies", nargs=-1, required=True, metavar="A [B]")
 @click.option("--receipt", "receipts", multiple=True, metavar="FILE", help="Compare A with a receipt. Repeatable.")
-@click.option("--checkpoint", "checkpoints", multiple=True, metavar="FILE", help="Compare A with a checkpoint of verify.")
+@click.option(
+    "--checkpoint", "checkpoints", multiple=True, metavar="FILE", help="Compare A with a checkpoint of verify."
+)
 @click.option("--service-cert", "service_certs", multiple=True, metavar="FILE", help="Service that receipts are from.")
 @click.option("--evidence", "target", metavar="FILE", help="Write an evidence bundle there if the histories differ.")
 @click.option("--uncommitted", is_flag=True, help="Read chunks that are not marked committed, too.")
@@ -73,9 +75,7 @@ def diff(
 
     if len(copies) > 2 or (len(copies) == 1 and not receipts and not checkpoints):
         raise UsageError("expected two copies, or one and --receipt or --checkpoint", code="usage")
-    opened = [
-        Copy(name, Ledger(name.split(os.pathsep), uncommitted=uncommitted, recovery=recovery)) for name in copies
-    ]
+    opened = [Copy(name, Ledger(name.split(os.pathsep), uncommitted=uncommitted, recovery=recovery)) for name in copies]
     results: list[tuple[str, Comparison]] = []
     if len(opened) == 2:
         results.append((f"{copies[0]} and {copies[1]}", compare_copies(opened[0], opened[1])))
@@ -166,7 +166,9 @@ def evidence() -> None:
 
 @evidence.command(name="verify")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--service-cert", "service_certs", multiple=True, metavar="FILE", help="Certificate of the service accused.")
+@click.option(
+    "--service-cert", "service_certs", multiple=True, metavar="FILE", help="Certificate of the service accused."
+)
 @click.option("--service-key-sha256", multiple=True, metavar="HEX", help="SHA-256 of its public key.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="Output format.")
 def verify_evidence(
@@ -191,7 +193,9 @@ def verify_evidence(
             if unknown:
                 options = " ".join(f"--service-key-sha256 {key}" for key in unknown)
                 findings.append(
-                    finding("evidence-anchor", f"signed by services that are not pinned; if you know them, add {options}")
+                    finding(
+                        "evidence-anchor", f"signed by services that are not pinned; if you know them, add {options}"
+                    )
                 )
         except UsageError:
             raise

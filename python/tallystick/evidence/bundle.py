@@ -99,7 +99,9 @@ class Bundle:
                 str(document.get("note", "")),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise FormatError(f"evidence bundle is malformed: {type(error).__name__}", code="evidence-malformed") from error
+            raise FormatError(
+                f"evidence bundle is malformed: {type(error).__name__}", code="evidence-malformed"
+            ) from error
 
     def verify(self) -> VerifiedEvidence:
         """Verifies the bundle under the service certificates that it carries.
@@ -176,7 +178,7 @@ def _truncation(statement: VerifiedStatement, receipt: VerifiedReceipt) -> Verif
     txid = _receipt_txid(receipt)
     if statement.txid.seqno > txid.seqno or statement.txid.view <= txid.view:
         raise VerificationError(
-            f"transaction {statement.txid} does not exclude {txid}: expected a number up to {txid.seqno} in a later view",
+            f"{statement.txid} does not exclude {txid}: expected a number up to {txid.seqno} in a later view",
             code="evidence-untrue",
         )
     return VerifiedEvidence(

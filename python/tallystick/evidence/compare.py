@@ -264,9 +264,7 @@ def _differing(a: Copy, b: Copy, first: int, last: int, difference: int) -> Comp
             txid=txids[0],
         )
         return Comparison("unsigned-differs", (first, last), difference, [found])
-    found = finding(
-        "history-forked", f"{text}; both are signed", file=where.file, offset=where.offset, txid=txids[0]
-    )
+    found = finding("history-forked", f"{text}; both are signed", file=where.file, offset=where.offset, txid=txids[0])
     comparison = Comparison("forked", (first, last), difference, [found])
     bundle = Bundle("fork", (a.statement(difference), b.statement(difference)), note=f"{a.name} and {b.name}")
     bundle.verify()
