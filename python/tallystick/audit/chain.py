@@ -51,7 +51,7 @@ def link_identities(state: TrustedState, anchor: TrustAnchor, log: FindingLog) -
     if not anchor:
         _report_without_anchor(state, log)
     else:
-        _report_unused_pins(identities, anchor, log)
+        _report_unused_pins(state, anchor, log)
         if anchor.trust_genesis and not state.from_genesis:
             log.add(
                 "anchor-no-genesis",
@@ -127,8 +127,11 @@ def _report_without_anchor(state: TrustedState, log: FindingLog) -> None:
     )
 
 
-def _report_unused_pins(identities: Sequence[ServiceIdentity], anchor: TrustAnchor, log: FindingLog) -> None:
+def _report_unused_pins(state: TrustedState, anchor: TrustAnchor, log: FindingLog) -> None:
+    identities = state.identities
     seen = [item.fingerprint for item in identities if item.fingerprint is not None]
+    if not state.from_genesis and any(anchor.pins(fingerprint) for fingerprint in seen):
+        return  # the other pins can be of lives before the start, or after the end
     for pin in sorted(anchor.fingerprints):
         if pin in seen:
             continue

@@ -23,7 +23,7 @@ from tallystick.audit.position import FindingLog, Position
 from tallystick.audit.state import NodeState, ServiceIdentity
 from tallystick.audit.trusted_ledger import TrustedLedger
 from tallystick.errors import FormatError
-from tallystick.identity.certificates import is_issued_by, parse_certificate, public_key
+from tallystick.identity.certificates import is_node_certificate, parse_certificate, public_key
 from tallystick.types import TxId
 
 __all__ = ["SignatureChecker"]
@@ -194,7 +194,8 @@ class SignatureChecker:
         identity = self._state.identities[-1]
         try:
             embedded = None if pem is None else parse_certificate(pem)
-            if not self._state.complete and (node is None or node.endorsed_under is None):
+            unseen = node is None or (node.endorsed_under is None and node.status != "Pending")
+            if unseen and not self._state.complete:
                 key = self._signer_in_suffix(record, identity)
             else:
                 key = self._known_signer(record, node)
@@ -250,7 +251,7 @@ class SignatureChecker:
                     return ServiceIdentity(spki, key.sha256, None)
             elif record.certificate_pem is not None:
                 try:
-                    if is_issued_by(parse_certificate(record.certificate_pem), spki):
+                    if is_node_certificate(parse_certificate(record.certificate_pem), spki):
                         return ServiceIdentity(spki, key.sha256, None)
                 except FormatError:
                     continue  # named where the signer is judged
@@ -272,10 +273,10 @@ class SignatureChecker:
             return None
         if identity.spki is None:
             self._undecided("service-key-unknown", "service key in force is not known here", record)
-        elif not is_issued_by(certificate, identity.spki):
+        elif not is_node_certificate(certificate, identity.spki):
             self._log.add(
                 "signer-not-endorsed",
-                f"certificate of node {record.node_id} is not issued by the service in force: expected "
+                f"certificate of node {record.node_id} is not issued to a node by the service in force: expected "
                 f"{identity.fingerprint}, got issuer {certificate.issuer_text}",
                 self._place(record),
             )

@@ -18,7 +18,12 @@ from tallystick._native import Entry
 from tallystick.audit.position import FindingLog, Position
 from tallystick.audit.state import NodeState, ServiceIdentity, TrustedState
 from tallystick.errors import FormatError, VerificationError
-from tallystick.identity.certificates import is_issued_by, parse_certificate, parse_public_key_pem, public_key
+from tallystick.identity.certificates import (
+    is_node_certificate,
+    parse_certificate,
+    parse_public_key_pem,
+    public_key,
+)
 from tallystick.identity.endorsements import verify_endorsement_record
 from tallystick.identity.opening import (
     MemberKey,
@@ -320,7 +325,7 @@ class TrustedLedger:
         """A node of 1.x: its certificate stands in its row, by the service (the first node) or by itself."""
         identity = self.state.identity
         if identity is not None and identity.spki is not None:
-            if is_issued_by(parse_certificate(cert), identity.spki):
+            if is_node_certificate(parse_certificate(cert), identity.spki):
                 return replace(node, endorsed_under=self.state.identity_index)
             if not self.state.endorses_nodes:
                 return replace(node, endorsed_under=self.state.identity_index, joined=entry.seqno)
@@ -349,10 +354,10 @@ class TrustedLedger:
         identity = self.state.identity
         if identity is None or identity.spki is None:
             return True  # a suffix whose service key nothing has told yet
-        if not is_issued_by(certificate, identity.spki):
+        if not is_node_certificate(certificate, identity.spki):
             self._log.add(
                 "node-not-endorsed",
-                f"certificate of node {node_id} is not issued by the service in force: expected the key "
+                f"certificate of node {node_id} is not issued to a node by the service in force: expected the key "
                 f"{identity.fingerprint}, got issuer {certificate.issuer_text}",
                 at,
             )

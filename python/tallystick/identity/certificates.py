@@ -14,7 +14,7 @@ from functools import lru_cache
 from tallystick._native import Certificate, PublicKey
 from tallystick.errors import FormatError
 
-__all__ = ["is_issued_by", "parse_certificate", "parse_public_key_pem", "public_key"]
+__all__ = ["is_issued_by", "is_node_certificate", "parse_certificate", "parse_public_key_pem", "public_key"]
 
 _PUBLIC_KEY_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]{1,8192})-----END PUBLIC KEY-----\s*\Z")
 
@@ -77,3 +77,12 @@ def _issued(der: bytes, issuer_hex: str) -> bool:
 def is_issued_by(certificate: Certificate, issuer_spki_hex: str) -> bool:
     """Whether the issuer's key signed the certificate (ECDSA; names and dates are not compared)."""
     return _issued(certificate.der, issuer_spki_hex)
+
+
+def is_node_certificate(certificate: Certificate, service_spki_hex: str) -> bool:
+    """Whether the service issued this certificate to a node.
+
+    A service also issues certificates of authority, to keys of its earlier lives; whoever holds such a key must
+    not pass for a node with it. Nodes' certificates never are certificates of authority.
+    """
+    return not certificate.is_ca and is_issued_by(certificate, service_spki_hex)

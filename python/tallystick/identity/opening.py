@@ -14,8 +14,8 @@ What is checked (:func:`verify_opening`):
 (4) each ballot that the record counts in favour is in a request signed by that member, for this proposal id.
 
 Whether the votes suffice is the constitution's decision, which is not executed here. Instead, more than half
-of the active members must have cast the ballot that says yes and nothing else; if they did not, the link is
-neither accepted nor refuted (``decided`` is False).
+of the active members must have signed that they are for it, as proposer or by the ballot that says yes and
+nothing else; if they did not, the link is neither accepted nor refuted (``decided`` is False).
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class VerifiedOpening:
         previous, next: fingerprints of both service keys.
         proposer_id: who proposed.
         voters: members whose signed ballots were counted in favour.
-        plain_yes: how many of those ballots say yes and nothing else.
+        plain_yes: active members who say yes and nothing else, by such a ballot, or as proposer without one.
         members: active members under the previous identity.
         named: the proposal names both identities; those of 1.x could leave them out.
     """
@@ -268,14 +268,17 @@ def verify_opening(
     _verify_proposer(proposal, members)
     voters = _verify_ballots(proposal, members)
     active_members = {name for name, member in members.items() if member.status == "Active"}
-    plain = sum(1 for name in voters if name in active_members and _PLAIN_YES.match(proposal.ballots[name]))
+    plain = {name for name in voters if _PLAIN_YES.match(proposal.ballots[name])}
+    if proposal.proposer_id not in proposal.ballots:
+        # Who signed the proposal and cast no ballot is for it; a constitution may accept it on that alone.
+        plain.add(proposal.proposer_id)
     return VerifiedOpening(
         proposal.proposal_id,
         previous,
         following,
         proposal.proposer_id,
         tuple(voters),
-        plain,
+        len(plain & active_members),
         len(active_members),
         named=not nameless,
     )

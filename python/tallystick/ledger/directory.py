@@ -333,7 +333,7 @@ def _collect_file(path: str, name: ChunkName | None, explicit: bool, collected: 
 def _note_empty(path: str, name: ChunkName | None, collected: _Collected) -> None:
     if name is not None and name.last is not None:
         message = f"content does not fit the name: expected seqnos {name.first} to {name.last}, got no transaction"
-        collected.findings.append(FileFinding("chunk-name", message, path))
+        collected.findings.append(FileFinding("chunk-name", message, path, seqno=name.first))
     else:
         collected.findings.append(FileFinding("chunk-empty", "open chunk without a transaction", path))
 
