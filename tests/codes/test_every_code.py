@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from codes.document_examples import DOCUMENTS, DocumentExample
+from codes.format_examples import FORMATS, FormatExample
 from codes.ledger_examples import EXAMPLES, Example
 from mutations.ledger_table import MUTATIONS
 from mutations.receipt_table import RECEIPTS
 from mutations.snapshot_table import SNAPSHOTS
 from support.run import codes, tallystick
+from support.services import base
 from tallystick.findings import CATALOGUE
 
 AREAS = ("tallystick.audit.codes", "tallystick.receipt.codes", "tallystick.snapshot.codes")
@@ -41,10 +43,27 @@ def test_document_triggers_its_code(example: DocumentExample, tmp_path: Path) ->
         assert re.search(rf"\[{example.code}\]$", outcome.stderr, re.MULTILINE), outcome.stderr
 
 
+@pytest.mark.parametrize("example", FORMATS, ids=lambda e: e.code)
+def test_bytes_trigger_their_code(example: FormatExample, tmp_path: Path) -> None:
+    valid = base("6.x")
+    copy = valid.copy(tmp_path / "ledger")
+    example.spoil(copy)
+    pin = tmp_path / "pin.pem"
+    pin.write_bytes(valid.certificates[0])
+
+    outcome = tallystick("verify", copy.directory, "--uncommitted", "--service-cert", pin, "--format", "json")
+
+    findings = outcome.json["findings"]
+    assert outcome.json["verdict"] == "failed"
+    (mine, *_) = [f for f in findings if f["code"] == example.code] or pytest.fail(str(findings))
+    assert mine["file"].startswith(str(copy.directory))
+    assert mine["offset"] is not None
+
+
 def test_every_code_has_an_example() -> None:
     for area in AREAS:
         importlib.import_module(area)
-    shown = {example.code for example in (*EXAMPLES, *DOCUMENTS)}
+    shown = {example.code for example in (*EXAMPLES, *DOCUMENTS, *FORMATS)}
     for table in (MUTATIONS, RECEIPTS, SNAPSHOTS):
         shown |= {code for row in table for code in row.codes}
 
