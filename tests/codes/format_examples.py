@@ -16,6 +16,7 @@ from support import cbor
 from support.cbor import Pairs, Tagged
 from support.mutation import COSE_SIGNATURES, SIGNATURES, TREE, LedgerCopy, encode_domain, reassemble
 from support.slow import SlowEntry
+from tallystick._native import MerkleTree
 from tallystick.demo.ledger import SINGLETON_KEY, json_bytes
 
 
@@ -304,6 +305,99 @@ def _no_bytes(copy: LedgerCopy) -> None:
 @example("cose-tag")
 def _tag(copy: LedgerCopy) -> None:
     _cose(copy, Tagged(98, [_protected(copy), {}, None, bytes(96)]))
+
+
+def _tree_value(copy: LedgerCopy) -> bytes:
+    return copy.last_signature.entry.tables[TREE][SINGLETON_KEY] or b""
+
+
+@example("signature-tree-missing")
+def _no_tree(copy: LedgerCopy) -> None:
+    entry = copy.last_signature.entry
+    tables = {name: rows for name, rows in entry.tables.items() if name != TREE}
+    copy.replace(entry.seqno, reassemble(entry, public=encode_domain(entry, tables)))
+
+
+@example("signature-tree-size")
+def _other_size(copy: LedgerCopy) -> None:
+    tree = MerkleTree.from_compact(_tree_value(copy))
+    tree.append(bytes(32))
+    _values(copy, TREE, tree.to_compact())
+
+
+@example("signature-tree-root")
+def _other_leaf(copy: LedgerCopy) -> None:
+    value = _tree_value(copy)
+    _values(copy, TREE, value[:16] + bytes(32) + value[48:])
+
+
+@example("signature-roots-differ")
+def _roots(copy: LedgerCopy) -> None:
+    # Alone, the last chunk says nothing of the root but what stands in it.
+    for path in copy.chunks[:-1]:
+        path.unlink()
+    _values(copy, SIGNATURES, json_bytes({**_raw(copy), "root": "ab" * 32}))
+
+
+@example("signature-txid")
+def _other_txid(copy: LedgerCopy) -> None:
+    _values(copy, SIGNATURES, json_bytes({**_raw(copy), "view": 9}))
+
+
+@example("signature-missing")
+def _no_signature(copy: LedgerCopy) -> None:
+    entry = copy.last_signature.entry
+    copy.replace(entry.seqno, reassemble(entry, public=encode_domain(entry, {TREE: entry.tables[TREE]})))
+
+
+@example("signature-tx-extra-table")
+def _extra_table(copy: LedgerCopy) -> None:
+    _values(copy, "public:records", b"more")
+
+
+@example("signature-tx-table-shape")
+def _two_rows(copy: LedgerCopy) -> None:
+    entry = copy.last_signature.entry
+    entry.tables[TREE][b"\x01" * 8] = b""
+    copy.replace(entry.seqno, reassemble(entry, public=encode_domain(entry, entry.tables)))
+
+
+@example("signature-tx-claims")
+def _claims(copy: LedgerCopy) -> None:
+    _last(copy, lambda entry: reassemble(entry, public=encode_domain(entry, entry.tables, claims_digest=b"\x01" * 32)))
+
+
+@example("signature-tx-private")
+def _private(copy: LedgerCopy) -> None:
+    _last(copy, lambda entry: reassemble(entry, private=b"ciphertext"))
+
+
+# ---------------------------------------------------------------- order
+
+
+@example("view-change-unsigned")
+def _view_up(copy: LedgerCopy) -> None:
+    path = copy.open_chunk
+    entry = copy.entries(path)[1]
+    copy.replace(entry.seqno, reassemble(entry, view=entry.view + 1))
+
+
+@example("view-decreases")
+def _view_down(copy: LedgerCopy) -> None:
+    _last(copy, lambda entry: reassemble(entry, view=1))
+
+
+@example("seqno-gap")
+def _left_out(copy: LedgerCopy) -> None:
+    path = copy.open_chunk
+    copy.write(path, [entry.raw for entry in copy.entries(path)][:1] + [copy.last_signature.entry.raw])
+
+
+@example("seqno-repeated")
+def _again(copy: LedgerCopy) -> None:
+    path = copy.open_chunk
+    entries = [entry.raw for entry in copy.entries(path)]
+    copy.write(path, [entries[0], *entries])
 
 
 @example("merkle-compact-size")

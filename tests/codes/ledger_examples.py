@@ -90,16 +90,6 @@ def _no_table(directory: Path) -> Arguments:
     return _verify_copy(directory, copy)
 
 
-@example("chunk-end-unsigned")
-def _unsigned_end(directory: Path) -> Arguments:
-    service = _opened(directory)
-    write_some(service, 2)
-    service.complete_chunk()
-    write_some(service, 1)
-    service.sign(close_chunk=True)
-    return _verify(directory, service)
-
-
 @example("ledger-fork")
 def _fork(directory: Path) -> Arguments:
     service = _opened(directory)
@@ -157,6 +147,37 @@ def _unreadable(directory: Path) -> Arguments:
     path = copy.open_chunk
     path.unlink()
     path.mkdir()
+    return _verify_copy(directory, copy)
+
+
+@example("path-missing")
+def _no_path(directory: Path) -> Arguments:
+    return [directory / "nowhere", "--trust-genesis"]
+
+
+@example("chunk-end-not-signature")
+def _unsigned_end(directory: Path) -> Arguments:
+    service = _opened(directory)
+    write_some(service, 2)
+    service.complete_chunk()
+    write_some(service, 1)
+    service.sign(close_chunk=True)
+    return _verify(directory, service)
+
+
+@example("chunk-empty")
+def _header_alone(directory: Path) -> Arguments:
+    copy = _copy(directory)
+    (copy.directory / f"ledger_{copy.last_signature.entry.seqno + 1}").write_bytes(bytes(8))
+    return _verify_copy(directory, copy)
+
+
+@example("findings-not-listed")
+def _too_many(directory: Path) -> Arguments:
+    copy = _copy(directory)
+    opened = copy.open_chunk
+    entries = [entry.raw for entry in copy.entries(opened)]
+    copy.write(opened, entries + [entries[-1]] * 20_000)
     return _verify_copy(directory, copy)
 
 

@@ -127,14 +127,16 @@ def _tag_bit(s: Spoilt) -> None:
     s.txid = _signature_after(s, place.entry.seqno)
 
 
-@mutation("03", "view in the IV of the last signature differs from its payload", "failed", "signature-txid-mismatch")
+@mutation("03", "view in the IV of the last signature differs from its payload", "failed", "signature-txid")
 def _iv_view(s: Spoilt) -> None:
     entry = s.copy.last_signature.entry
     s.copy.replace(entry.seqno, reassemble(entry, view=entry.view + 1))
     s.txid = f"{entry.view + 1}.{entry.seqno}"
 
 
-@mutation("04", "one bit of the compact tree in the last signature", "failed", "tree-mismatch", official="accepts")
+@mutation(
+    "04", "one bit of the compact tree in the last signature", "failed", "signature-tree-root", official="accepts"
+)
 def _tree_bit(s: Spoilt) -> None:
     place = s.copy.last_signature
     value = place.entry.tables[TREE][SINGLETON_KEY] or b""
@@ -225,7 +227,7 @@ def _foreign_bytes(s: Spoilt) -> None:
     path.write_bytes(struct.pack("<Q", table + 1024) + data[8:table] + b"\x5a" * 1024 + data[table:])
 
 
-@mutation("15", "two signed transactions swapped, offsets rebuilt", "failed", "seqno-discontinuity")
+@mutation("15", "two signed transactions swapped, offsets rebuilt", "failed", "seqno-gap")
 def _swapped(s: Spoilt) -> None:
     path = s.copy.last_committed
     raw = [e.raw for e in s.copy.entries(path)]
@@ -233,7 +235,7 @@ def _swapped(s: Spoilt) -> None:
     s.copy.write(path, raw)
 
 
-@mutation("16", "an old chunk replayed as the newest", "failed", "seqno-discontinuity")
+@mutation("16", "an old chunk replayed as the newest", "failed", "seqno-repeated")
 def _replayed_chunk(s: Spoilt) -> None:
     last = s.copy.last_signature.entry.seqno
     entries = [e.raw for e in s.copy.entries(s.copy.middle_chunk)]
@@ -275,7 +277,7 @@ def _version(s: Spoilt) -> None:
     "19b",
     "a table appears twice in an unsigned transaction",
     "failed",
-    "domain-malformed",
+    "domain-map-order",
     official="accepts",
 )
 def _repeated_table(s: Spoilt) -> None:
@@ -288,7 +290,7 @@ def _repeated_table(s: Spoilt) -> None:
     s.copy.append([reassemble(entry, public=entry.public_domain + block)])
 
 
-@mutation("20", "a value's length runs past the end of the public domain", "failed", "domain-malformed")
+@mutation("20", "a value's length runs past the end of the public domain", "failed", "domain-truncated")
 def _long_value(s: Spoilt) -> None:
     forge = s.outsider()
     last = forge.seqno
@@ -379,7 +381,7 @@ def _node_and_service(s: Spoilt) -> None:
     s.copy.append(entries_after(taken, last))
 
 
-@mutation("24", "as 21, in view 1 after view 2", "failed", "view-regression", official="accepts")
+@mutation("24", "as 21, in view 1 after view 2", "failed", "view-decreases", official="accepts")
 def _view_back(s: Spoilt) -> None:
     _own_node(s, view=1)
 
@@ -429,7 +431,7 @@ def _scratch_cose(s: Spoilt) -> None:
     _from_scratch(s, mode="cose")
 
 
-@mutation("41", "as 40, the COSE signature names another transaction", "failed", "signature-txid-mismatch")
+@mutation("41", "as 40, the COSE signature names another transaction", "failed", "signature-txid")
 def _scratch_wrong_txid(s: Spoilt) -> None:
     forge = _from_scratch(s, mode="cose")
     key = forge.service.key
@@ -469,7 +471,7 @@ def _stale_prefix(s: Spoilt) -> None:
     s.copy.write(path.parent / f"ledger_{slow.first_seqno(path)}", entries[:2], complete=False)
 
 
-@mutation("34", "an empty open file after a crash", "verified", "empty-chunk", official="rejects")
+@mutation("34", "an empty open file after a crash", "verified", "chunk-empty", official="rejects")
 def _empty_file(s: Spoilt) -> None:
     last = s.copy.last_signature.entry.seqno
     _close_open_chunk(s)
@@ -563,7 +565,7 @@ def _no_signature(s: Spoilt) -> None:
     s.copy.replace(entry.seqno, reassemble(entry, public=encode_domain(entry, tables)))
 
 
-@mutation("R12", "seqno inside the node's signature differs from the entry's", "failed", "signature-txid-mismatch")
+@mutation("R12", "seqno inside the node's signature differs from the entry's", "failed", "signature-txid")
 def _signature_seqno(s: Spoilt) -> None:
     entry = s.copy.last_signature.entry
     _replace_json(s, entry.seqno, SIGNATURES, lambda value: value.update(seqno=entry.seqno + 1))
