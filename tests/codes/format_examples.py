@@ -339,6 +339,13 @@ def _roots(copy: LedgerCopy) -> None:
     _values(copy, SIGNATURES, json_bytes({**_raw(copy), "root": "ab" * 32}))
 
 
+@example("leaf-differs")
+def _altered_in_a_suffix(copy: LedgerCopy) -> None:
+    for path in copy.chunks[:-1]:
+        path.unlink()
+    copy.flip(copy.open_chunk, copy.entries(copy.open_chunk)[0].offset + 8)
+
+
 @example("signature-txid")
 def _other_txid(copy: LedgerCopy) -> None:
     _values(copy, SIGNATURES, json_bytes({**_raw(copy), "view": 9}))
@@ -390,7 +397,7 @@ def _view_down(copy: LedgerCopy) -> None:
 @example("seqno-gap")
 def _left_out(copy: LedgerCopy) -> None:
     path = copy.open_chunk
-    copy.write(path, [entry.raw for entry in copy.entries(path)][:1] + [copy.last_signature.entry.raw])
+    copy.write(path, [copy.entries(path)[0].raw, copy.last_signature.entry.raw])
 
 
 @example("seqno-repeated")
