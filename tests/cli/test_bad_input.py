@@ -1,0 +1,186 @@
+"""Bad input gives one clear line, the right exit code and no traceback; a reader that goes away, silence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support import slow
+from support.run import Outcome, tallystick
+from support.services import SOURCE, base
+
+OK, FAILED, USAGE, UNDECIDED = 0, 1, 2, 3
+
+
+def _pin(directory: Path) -> list[str]:
+    path = directory / "pin.pem"
+    path.write_bytes(base("6.x").certificates[0])
+    return ["--service-cert", str(path)]
+
+
+def _rsa_certificate() -> bytes:
+    from datetime import timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "RSA")])
+    key = SOURCE.rsa()
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, SOURCE.now, SOURCE.now + timedelta(days=1))
+    return builder.sign(key, SHA256()).public_bytes(Encoding.PEM)
+
+
+def _one_line(outcome: Outcome) -> None:
+    assert "Traceback" not in outcome.stderr
+    lines = outcome.stderr.splitlines()
+    assert lines
+    assert lines[0].startswith(("tallystick: error: ", "Usage: ", "Error: ")), outcome.stderr
+    assert len(lines) <= 4, outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        (["verify"], USAGE),
+        (["verify", "nowhere"], USAGE),
+        (["verify", "ledger", "--service-cert", "nowhere.pem"], USAGE),
+        (["verify", "ledger", "--service-cert", "text"], USAGE),
+        (["verify", "ledger", "--service-cert", "rsa.pem"], USAGE),
+        (["verify", "ledger", "--service-key-sha256", "abc"], USAGE),
+        (["verify", "ledger", "--expect-head", "2.x"], USAGE),
+        (["verify", "ledger", "--level", "everything"], USAGE),
+        (["verify", "ledger", "--jobs", "-1"], USAGE),
+        (["verify", "ledger", "--receipt", "text"], USAGE),
+        (["verify", "ledger", "--receipt", "nowhere"], USAGE),
+        (["receipt", "verify"], USAGE),
+        (["show", "ledger", "9.99999"], USAGE),
+        (["state", "nowhere"], USAGE),
+        (["no-such-command"], USAGE),
+        (["demo", "--directory", "ledger"], USAGE),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_arguments(arguments: list[str], exit_code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    base("6.x").copy(tmp_path / "ledger")
+    (tmp_path / "text").write_text("nothing of use\n")
+    (tmp_path / "rsa.pem").write_bytes(_rsa_certificate())
+
+    outcome = tallystick(*arguments)
+
+    assert outcome.exit_code == exit_code, outcome
+    assert outcome.stdout == ""
+    _one_line(outcome)
+
+
+@pytest.mark.parametrize("command", ["receipt", "snapshot"])
+def test_one_missing_file_does_not_hide_the_others(command: str, tmp_path: Path) -> None:
+    outcome = tallystick(command, "verify", tmp_path / "nowhere", *_pin(tmp_path), "--format", "json")
+
+    (result,) = outcome.json["results"]
+    assert outcome.exit_code == UNDECIDED
+    assert [finding["code"] for finding in result["findings"]] == ["file-unreadable"]
+    assert outcome.stderr == ""
+
+
+@pytest.mark.parametrize("content", ["nothing", "other files", "a directory named as a chunk"])
+def test_directory_without_a_ledger(content: str, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    ledger.mkdir()
+    if content == "other files":
+        (ledger / "README").write_text("hello")
+    elif content != "nothing":
+        (ledger / "ledger_1-2.committed").mkdir()
+
+    outcome = tallystick("verify", ledger, *_pin(tmp_path))
+
+    assert outcome.exit_code == UNDECIDED
+    assert "nothing-to-verify" in outcome.stdout
+    assert "Traceback" not in outcome.stdout + outcome.stderr
+
+
+def _gigabyte_entry(data: bytes) -> bytes:
+    return data[:10] + (1 << 30).to_bytes(6, "little") + data[16:]
+
+
+def _gigabyte_domain(data: bytes) -> bytes:
+    return data[:44] + (1 << 30).to_bytes(8, "little") + data[52:]
+
+
+def _gigabyte_table_name(data: bytes) -> bytes:
+    return data[:133] + (1 << 30).to_bytes(8, "little") + data[141:]
+
+
+@pytest.mark.parametrize("spoil", [_gigabyte_entry, _gigabyte_domain, _gigabyte_table_name])
+def test_huge_sizes(spoil: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    copy = base("6.x").copy(tmp_path / "ledger")
+    path = copy.genesis_chunk
+    path.write_bytes(spoil(path.read_bytes()))
+
+    outcome = tallystick("verify", copy.directory, "--uncommitted", *_pin(tmp_path), "--format", "json")
+
+    assert outcome.exit_code in (FAILED, UNDECIDED)
+    assert outcome.json["verdict"] in ("failed", "undecided")
+    assert outcome.json["findings"]
+    assert outcome.stderr == ""
+
+
+@given(data=st.data())
+def test_chunks_cut_anywhere(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    directory = tmp_path_factory.mktemp("cut")
+    copy = base("6.x").copy(directory / "ledger")
+    path = data.draw(st.sampled_from(copy.chunks))
+    content = path.read_bytes()
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    complete = path.name.endswith(".committed")
+
+    outcome = tallystick("verify", copy.directory, "--uncommitted", *_pin(directory), "--format", "json")
+
+    # An open chunk that ends early is how a crash leaves it; a complete one never is.
+    assert outcome.json["verdict"] == "failed" if complete else outcome.json["verdict"] != "undecided"
+    assert outcome.stderr == ""
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_file(tmp_path: Path) -> None:
+    copy = base("6.x").copy(tmp_path / "ledger")
+    copy.middle_chunk.chmod(0)
+
+    outcome = tallystick("verify", copy.directory, "--uncommitted", *_pin(tmp_path))
+
+    assert outcome.exit_code == UNDECIDED
+    assert copy.middle_chunk.name in outcome.stdout + outcome.stderr
+
+
+def test_unwritable_output(tmp_path: Path) -> None:
+    copy = base("6.x").copy(tmp_path / "ledger")
+
+    outcome = tallystick("verify", copy.directory, *_pin(tmp_path), "--output", tmp_path / "no" / "such" / "file")
+
+    assert outcome.exit_code in (USAGE, UNDECIDED)
+    _one_line(outcome)
+
+
+@pytest.mark.parametrize("arguments", [["log", "ledger", "--format", "jsonl"], ["--help"], ["verify", "--help"]])
+def test_a_reader_that_goes_away(arguments: list[str], tmp_path: Path) -> None:
+    copy = base("6.x").copy(tmp_path / "ledger")
+    assert slow.chunk_paths(copy.directory)
+    program = f"import sys; from tallystick.cli.main import main; sys.exit(main({arguments!r}))"
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    # Gone before anything is written.
+    os.close(reader)
+    os.close(writer)
+    _, stderr = process.communicate(timeout=60)
+
+    assert stderr == ""
