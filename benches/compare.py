@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledgers import Workload, cache_directory, make_ledger, make_receipts
-from measure import Run, machine_limits, median_seconds, run
+from measure import Run, blocks, machine_limits, median_seconds, run
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TALLYSTICK = Path(sys.executable).with_name("tallystick")
@@ -103,12 +103,12 @@ def _side_by_side(setting: Setting, workload: Workload, bar: float, label: str) 
                 ratio >= bar,
             )
         )
-    hashes, verifications = machine_limits(size // transactions)
+    block_rate, verifications = machine_limits()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     checks = signatures * (2 if workload.style == "6.x" else 1)
-    # An entry is hashed once, a leaf takes one more hash of two blocks and an inner node another: both about 128 bytes.
-    small, _ = machine_limits(100)
-    least = (transactions / hashes + 2 * transactions / small + checks / verifications) / cores
+    # The entry; the leaf over three digests; one inner node for each leaf.
+    hashed = transactions * (blocks(size // transactions) + blocks(96) + blocks(64))
+    least = (hashed / block_rate + checks / verifications) / cores
     share = least / seconds
     rows.append(
         Row(
