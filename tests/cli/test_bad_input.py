@@ -58,7 +58,7 @@ def _one_line(outcome: Outcome) -> None:
         (["verify", "ledger", "--expect-head", "2.x"], USAGE),
         (["verify", "ledger", "--level", "everything"], USAGE),
         (["verify", "ledger", "--jobs", "-1"], USAGE),
-        (["verify", "ledger", "--receipt", "text"], USAGE),
+        (["verify", "ledger", "--receipt", "text"], UNDECIDED),
         (["verify", "ledger", "--receipt", "nowhere"], USAGE),
         (["receipt", "verify"], USAGE),
         (["show", "ledger", "9.99999"], USAGE),

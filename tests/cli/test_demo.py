@@ -21,7 +21,7 @@ def test_demo_shows_a_good_ledger_and_three_tamperings(tmp_path: Path, monkeypat
     assert outcome.stderr == ""
     assert outcome.stdout.count("VERIFIED") >= 8
     assert outcome.stdout.count("FAILED") == 3
-    for code in ("root-mismatch", "service-identity-unvouched", "receipt-beyond-ledger"):
+    for code in ("leaf-differs", "service-identity-unvouched", "receipt-beyond-ledger"):
         assert f"[{code}]" in outcome.stdout
     # The directory is the caller's, however long its name.
     assert all(len(line) <= MAX_WIDTH for line in outcome.stdout.replace(str(directory), "DIR").splitlines())

@@ -94,10 +94,6 @@ def _signed_write(s: Spoilt) -> int:
     return chosen[1].seqno
 
 
-def _signature_after(s: Spoilt, seqno: int) -> str:
-    return s.copy.find(lambda e: e.seqno > seqno and is_signature(e)).txid
-
-
 def _replace_json(s: Spoilt, seqno: int, table: str, change: Callable[[dict[str, object]], None]) -> None:
     entry = s.copy.place(seqno).entry
     value = json.loads(entry.tables[table][SINGLETON_KEY] or b"")
@@ -111,20 +107,20 @@ def _control(s: Spoilt) -> None:
     pass
 
 
-@mutation("01", "one bit of a governance value in a signed transaction", "failed", "root-mismatch")
+@mutation("01", "one bit of a governance value in a signed transaction", "failed", "leaf-differs")
 def _governance_bit(s: Spoilt) -> None:
     seqno = _signed_write(s)
     place = s.copy.place(seqno)
     value = next(value for rows in place.entry.tables.values() for value in rows.values() if value)
     s.copy.flip_in(place, value)
-    s.txid = _signature_after(s, seqno)
+    s.txid, s.offset = place.txid, place.entry.offset
 
 
-@mutation("02", "one bit of a GCM tag", "failed", "root-mismatch")
+@mutation("02", "one bit of a GCM tag", "failed", "leaf-differs")
 def _tag_bit(s: Spoilt) -> None:
     place = s.copy.place(_signed_write(s))
     s.copy.flip(place.path, place.entry.offset + 8)
-    s.txid = _signature_after(s, place.entry.seqno)
+    s.txid, s.offset = place.txid, place.entry.offset
 
 
 @mutation("03", "view in the IV of the last signature differs from its payload", "failed", "signature-txid")
@@ -177,7 +173,7 @@ def _gap(s: Spoilt) -> None:
     s.copy.middle_chunk.unlink()
 
 
-@mutation("09", "first chunk deleted", "failed", "no-genesis")
+@mutation("09", "first chunk deleted: proven from the first tree in what is left", "verified", "no-genesis")
 def _no_genesis(s: Spoilt) -> None:
     s.copy.genesis_chunk.unlink()
 
@@ -198,7 +194,7 @@ def _offsets_swapped(s: Spoilt) -> None:
     "11",
     "last three offsets removed and the file renamed: hidden transactions",
     "failed",
-    "chunk-offsets-differ",
+    "chunk-offsets-size",
     official="accepts",
 )
 def _hidden_entries(s: Spoilt) -> None:
@@ -235,7 +231,7 @@ def _swapped(s: Spoilt) -> None:
     s.copy.write(path, raw)
 
 
-@mutation("16", "an old chunk replayed as the newest", "failed", "seqno-repeated")
+@mutation("16", "an old chunk replayed as the newest", "failed", "chunk-name")
 def _replayed_chunk(s: Spoilt) -> None:
     last = s.copy.last_signature.entry.seqno
     entries = [e.raw for e in s.copy.entries(s.copy.middle_chunk)]
@@ -419,14 +415,14 @@ def _from_scratch(s: Spoilt, **signing: str) -> DemoService:
     "30",
     "a ledger of two transactions made from scratch",
     "failed",
-    "service-identity-unvouched",
+    "anchor-mismatch",
     official="accepts",
 )
 def _scratch(s: Spoilt) -> None:
     _from_scratch(s)
 
 
-@mutation("40", "as 30, COSE signature only", "failed", "service-identity-unvouched", official="accepts")
+@mutation("40", "as 30, COSE signature only", "failed", "anchor-mismatch", official="accepts")
 def _scratch_cose(s: Spoilt) -> None:
     _from_scratch(s, mode="cose")
 
@@ -563,6 +559,13 @@ def _no_signature(s: Spoilt) -> None:
     entry = s.copy.last_signature.entry
     tables = {name: rows for name, rows in entry.tables.items() if name == TREE}
     s.copy.replace(entry.seqno, reassemble(entry, public=encode_domain(entry, tables)))
+
+
+@mutation("R12b", "the root inside the node's signature changed", "failed", "root-mismatch")
+def _signature_root(s: Spoilt) -> None:
+    entry = s.copy.last_signature.entry
+    _replace_json(s, entry.seqno, SIGNATURES, lambda value: value.update(root="ab" * 32))
+    s.txid = f"{entry.view}.{entry.seqno}"
 
 
 @mutation("R12", "seqno inside the node's signature differs from the entry's", "failed", "signature-txid")

@@ -156,7 +156,7 @@ def _flip_byte(files: DemoFiles, target: Path) -> Tampering:
             digit = at + len(b"invoice 471")
             path.write_bytes(data[:digit] + bytes([data[digit] ^ 1]) + data[digit + 1 :])
             break
-    return Tampering("one byte of a signed value changed", target, ("root-mismatch",))
+    return Tampering("one byte of a signed value changed", target, ("leaf-differs", "root-mismatch"))
 
 
 def _outsider_recovery(files: DemoFiles, target: Path, source: KeySource, clock: Callable[[], int]) -> Tampering:
