@@ -279,7 +279,7 @@ def _attached(copy: LedgerCopy) -> None:
 
 @example("signature-cose-unprotected")
 def _unprotected(copy: LedgerCopy) -> None:
-    _cose(copy, [_protected(copy), {1: -35}, None, bytes(96)])
+    _cose(copy, [_protected(copy), {"note": b""}, None, bytes(96)])
 
 
 @example("signature-cose-header-missing")
