@@ -30,7 +30,9 @@ ONLY_IN_RUST = {
     "snapshot-too-large",
 }
 
-AREAS = ("tallystick.audit.codes", "tallystick.receipt.codes", "tallystick.snapshot.codes")
+MODULES = ("tallystick.audit.codes", "tallystick.receipt.codes", "tallystick.snapshot.codes")
+# Other areas have tests of their own.
+AREAS = {"ledger", "ledger format", "identity", "receipt", "snapshot"}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.code)
@@ -83,12 +85,13 @@ def test_calls_trigger_their_code(example: NativeExample, tmp_path: Path) -> Non
 
 
 def test_every_code_has_an_example() -> None:
-    for area in AREAS:
-        importlib.import_module(area)
+    for module in MODULES:
+        importlib.import_module(module)
+    catalogued = {code for code, info in CATALOGUE.items() if info.area in AREAS}
     shown = {example.code for example in (*EXAMPLES, *DOCUMENTS, *FORMATS, *NATIVE)}
     for table in (MUTATIONS, RECEIPTS, SNAPSHOTS):
         shown |= {code for row in table for code in row.codes}
 
-    assert sorted(set(CATALOGUE) - shown - ONLY_IN_RUST) == []
+    assert sorted(catalogued - shown - ONLY_IN_RUST) == []
     assert sorted(ONLY_IN_RUST & shown) == []
-    assert sorted(shown - set(CATALOGUE)) == []
+    assert sorted(shown - catalogued) == []

@@ -295,8 +295,7 @@ class _Run:
                 if self._progress is not None:
                     self._progress(self._bytes, total, self._transactions)
         except (FormatError, LimitExceededError) as error:
-            code = error.code if isinstance(error, FormatError) else "limit-exceeded"
-            self._log.add(code, error.message, Position(error.location.file, error.location.offset))
+            self._log.add(error.code, error.message, Position(error.location.file, error.location.offset))
 
     def _take_findings(self, batch: ScanBatch, parts: Sequence[CoverPart]) -> None:
         for item in batch.findings:

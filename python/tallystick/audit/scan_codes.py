@@ -197,7 +197,6 @@ _ENCODINGS = {
     "key-malformed": _fails("a public key is not PEM", _NOT_CCF),
     "request-malformed": _fails("a member's request is malformed", _NOT_CCF),
     "proposal-malformed": _fails("a proposal is malformed", _NOT_CCF),
-    "limit-exceeded": _limit("a limit of this program was reached"),
 }
 
 SCAN_CODES: dict[str, CodeInfo] = {

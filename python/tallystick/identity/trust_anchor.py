@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from tallystick._native import Certificate
+from tallystick._native import Certificate, PublicKey
 from tallystick.errors import FormatError, UsageError
 
 __all__ = ["TrustAnchor"]
@@ -72,9 +72,9 @@ class TrustAnchor:
         """Pins the key of every certificate in ``files`` (contents, PEM or DER).
 
         Raises:
-            FormatError: a file holds no certificate, or a malformed one.
+            FormatError: a file holds no certificate, a malformed one, or one whose key no service can have.
         """
-        return cls.from_keys(certificate.spki for data in files for certificate in Certificate.parse_many(data))
+        return cls.from_keys(spki for data in files for spki in _service_keys(data))
 
     @classmethod
     def from_options(
@@ -98,7 +98,7 @@ class TrustAnchor:
         spkis: list[bytes] = []
         for path in service_certs:
             try:
-                spkis += [certificate.spki for certificate in Certificate.parse_many(Path(path).read_bytes())]
+                spkis += _service_keys(Path(path).read_bytes())
             except OSError as error:
                 raise UsageError(f"service certificate cannot be read: {error.strerror}", file=str(path)) from error
             except FormatError as error:
@@ -132,6 +132,15 @@ class TrustAnchor:
     def to_json(self) -> dict[str, object]:
         """The ``anchor`` object of reports; several pins are joined by commas, in ascending order."""
         return {"kind": self.kind, "service_key_sha256": ",".join(sorted(self.fingerprints)) or None}
+
+
+def _service_keys(data: bytes) -> list[bytes]:
+    spkis = [certificate.spki for certificate in Certificate.parse_many(data)]
+    for spki in spkis:
+        kind = PublicKey.from_spki(spki).kind
+        if kind == "RSA":
+            raise FormatError("certificate is no service's: expected an ECDSA key, got RSA", code="key-not-spki")
+    return spkis
 
 
 def _fingerprint(text: str) -> str:
