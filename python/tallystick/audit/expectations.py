@@ -57,7 +57,9 @@ def read_receipts(paths: Sequence[str]) -> list[ReceiptClaim]:
             size = Path(path).stat().st_size
             if size > _MAX_RECEIPT_BYTES:
                 raise LimitExceededError(
-                    f"receipt is too large: expected at most {_MAX_RECEIPT_BYTES} bytes, got {size}"
+                    f"receipt is too large: expected at most {_MAX_RECEIPT_BYTES} bytes, got {size}",
+                    code="receipt-too-large",
+                    file=path,
                 )
             data = Path(path).read_bytes()
         except OSError as error:
