@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 BLOCK = re.compile(r"(?<=^<!-- run -->\n)\n?^```console\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+# What readers see in the pages; the program makes a name of its own in it.
+TEMPORARY = "/tmp"  # noqa: S108 - as above
 
 _VARYING = (
     (re.compile(r"[0-9a-f]{12,}"), "<hex>"),
@@ -51,7 +55,7 @@ class Stage:
         self._environment = {
             **{name: value for name, value in os.environ.items() if name in ("HOME", "LANG", "LD_LIBRARY_PATH")},
             "PATH": f"{programs}:{os.environ.get('PATH', '')}",
-            "TMPDIR": str(directory.parent),
+            "TMPDIR": TEMPORARY,
             "NO_COLOR": "1",
         }
 
@@ -64,6 +68,8 @@ class Stage:
                 cwd=self._directory, env=self._environment, check=False, timeout=120, encoding="utf-8",
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
+            for left_behind in set(re.findall(rf"{TEMPORARY}/tallystick-demo-\w+", run.stdout)):
+                shutil.rmtree(left_behind, ignore_errors=True)
             lines += [f"$ {command}", *(line.rstrip() for line in run.stdout.splitlines())]
         return "\n".join(lines) + "\n"
 

@@ -21,6 +21,7 @@ from tallystick.errors import UsageError
 from tallystick.findings import Finding, Verdict
 from tallystick.identity.trust_anchor import TrustAnchor
 from tallystick.receipt.verify import audit_receipts
+from tallystick.report.text import TRUSTED_BY
 from tallystick.snapshot.verify import audit_snapshot
 
 # Fits the narrowest terminal that is still usable, and a page of documentation.
@@ -127,7 +128,8 @@ class _Show:
             self._outcome(verdict.verdict.name, text, expected=whole and verdict.verdict is Verdict.VERIFIED)
         for number, identity in enumerate(verdict.identities, start=1):
             key = (identity.service_key_sha256 or "unknown")[:16]
-            self._line(f"identity {number}: key {key}…, from {identity.first_txid}, by {identity.trusted_by}", 6)
+            how = TRUSTED_BY[identity.trusted_by]
+            self._line(f"identity {number}: key {key}…, from {identity.first_txid}, {how}", 6)
         if verdict.verdict is not Verdict.VERIFIED and verdict.deciding is not None:
             self._finding(verdict.deciding)
 

@@ -8,18 +8,20 @@ from collections.abc import Iterable, Iterator
 from tallystick.audit.verdict import IdentityReport, LedgerVerdict
 from tallystick.findings import Effect, Finding, Severity, Verdict
 
-__all__ = ["render_text"]
+__all__ = ["TRUSTED_BY", "render_text"]
 
 _WIDTH = 80
 _LABEL = 12
 
-_TRUSTED_BY = {
+TRUSTED_BY = {
     "pinned": "pinned by you",
     "genesis": "trusted as the genesis",
     "opening": "opened by the members of the identity before it",
     "endorsement": "endorsed by a newer identity that is trusted",
     None: "not trusted",
 }
+"""What ``trusted_by`` of an identity says to people."""
+
 _ANCHORS = {
     "service-cert": "service certificate",
     "service-key": "service key fingerprint",
@@ -90,7 +92,7 @@ def _identity(number: int, identity: IdentityReport) -> Iterator[str]:
     first = str(identity.first_txid) if identity.first_txid is not None else "before the start"
     span = f"{first} to {identity.last_signed_txid or 'no signature'}"
     status = f"{identity.status}, " if identity.status else ""
-    text = f"{span}, {status}{_number(identity.signatures, 'signature')}; {_TRUSTED_BY[identity.trusted_by]}"
+    text = f"{span}, {status}{_number(identity.signatures, 'signature')}; {TRUSTED_BY[identity.trusted_by]}"
     yield from _wrap(text, "     ", "     ")
 
 
