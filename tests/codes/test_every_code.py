@@ -12,6 +12,7 @@ from codes.document_examples import DOCUMENTS, DocumentExample
 from codes.format_examples import FORMATS, FormatExample
 from codes.ledger_examples import EXAMPLES, Example
 from codes.native_examples import NATIVE, NativeExample
+from codes.receipt_format_examples import RECEIPT_FORMATS
 from mutations.ledger_table import MUTATIONS
 from mutations.receipt_table import RECEIPTS
 from mutations.snapshot_table import SNAPSHOTS
@@ -32,7 +33,7 @@ ONLY_IN_RUST = {
 
 MODULES = ("tallystick.audit.codes", "tallystick.receipt.codes", "tallystick.snapshot.codes")
 # Other areas have tests of their own.
-AREAS = {"ledger", "ledger format", "identity", "receipt", "snapshot"}
+AREAS = {"ledger", "ledger format", "identity", "receipt", "receipt format", "snapshot"}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.code)
@@ -74,7 +75,7 @@ def test_bytes_trigger_their_code(example: FormatExample, tmp_path: Path) -> Non
     assert mine["offset"] is not None
 
 
-@pytest.mark.parametrize("example", NATIVE, ids=lambda e: e.code)
+@pytest.mark.parametrize("example", [*NATIVE, *RECEIPT_FORMATS], ids=lambda e: e.code)
 def test_calls_trigger_their_code(example: NativeExample, tmp_path: Path) -> None:
     expected = (ValueError, IndexError) if example.mistake else TallystickError
     with pytest.raises(expected, match=r"\w") as raised:
@@ -88,7 +89,7 @@ def test_every_code_has_an_example() -> None:
     for module in MODULES:
         importlib.import_module(module)
     catalogued = {code for code, info in CATALOGUE.items() if info.area in AREAS}
-    shown = {example.code for example in (*EXAMPLES, *DOCUMENTS, *FORMATS, *NATIVE)}
+    shown = {example.code for example in (*EXAMPLES, *DOCUMENTS, *FORMATS, *NATIVE, *RECEIPT_FORMATS)}
     for table in (MUTATIONS, RECEIPTS, SNAPSHOTS):
         shown |= {code for row in table for code in row.codes}
 

@@ -170,7 +170,8 @@ def _report_unvouched(identity: ServiceIdentity, log: FindingLog) -> None:
     log.add(
         "service-identity-unvouched",
         f"recovery to service identity {identity.fingerprint} ({_span(identity)}) is vouched for by nothing: {reason}, "
-        f"and no trusted newer identity endorses it; if you know it, add --service-key-sha256 {identity.fingerprint}",
+        f"and no trusted newer identity endorses it; only if you know it from elsewhere, add "
+        f"--service-key-sha256 {identity.fingerprint}",
         _position(identity),
     )
 

@@ -72,6 +72,10 @@ _ENTRIES = {
         "an entry is not authentic under the ledger secret",
         "Its bytes were altered, or the secret is not the one in force at its seqno.",
     ),
+    "shares-box": _fails(
+        "the sealed box that recovery shares carry does not open",
+        "A share is wrong or of another set, or too few were given.",
+    ),
     "ledger-secret-size": _fails("a ledger secret is not 32 bytes", "Give the unwrapped secret."),
 }
 

@@ -103,4 +103,34 @@ RECEIPT_CODES = {
     "unsupported": undecides("Legal, but not supported here.", "Neither accepted nor refuted."),
 }
 
+# Codes of the core for what is malformed in a receipt; findings say receipt-malformed and quote the message.
+_CUT = "It was cut, edited or made by something that does not follow the format; no part of it is believed."
+
+RECEIPT_FORMAT_CODES = {
+    "receipt-field-missing": fails("A field of the receipt is missing.", _CUT),
+    "receipt-field-twice": fails("A field of the receipt is given in both spellings.", _CUT),
+    "receipt-leaf-ambiguous": fails("The receipt gives both a leaf and what it is made of, or neither.", _CUT),
+    "receipt-hex": fails("A digest in the receipt is not 64 lower-case hexadecimal digits.", _CUT),
+    "receipt-base64": fails("The signature in the receipt is not base64.", _CUT),
+    "receipt-commit-evidence": fails("The commit evidence in the receipt is malformed.", _CUT),
+    "receipt-path-step": fails("A step of the path does not name exactly one side.", _CUT),
+    "receipt-path-shape": fails("The path is not that of the leaf in the tree that was signed.", _CUT),
+    "receipt-untagged": fails("The COSE receipt lacks its tag.", _CUT),
+    "receipt-payload-attached": fails("The COSE receipt carries a payload; the root is to be computed.", _CUT),
+    "receipt-header-missing": fails("A header of the COSE receipt is missing.", _CUT),
+    "receipt-vds": fails("The COSE receipt is for another kind of tree than a CCF ledger's.", _CUT),
+    "receipt-proofs": fails("The COSE receipt holds no inclusion proof.", _CUT),
+    "receipt-proof-duplicate": fails("The COSE receipt holds the same proof twice.", _CUT),
+    "receipt-proof-members": fails("An inclusion proof has other members than leaf and path.", _CUT),
+    "receipt-leaf-members": fails("The leaf or a step of an inclusion proof has other members than it should.", _CUT),
+    "receipt-digest-size": fails("A digest in an inclusion proof is not 32 bytes.", _CUT),
+    "receipt-view-order": fails("The transaction is of a later view than the signature that covers it.", _CUT),
+    "receipt-path-too-long": undecides("The path is longer than that of any ledger.", "A limit of this program."),
+    "receipt-too-large": undecides("The receipt is larger than this program reads.", "A limit of this program."),
+    "receipt-too-many-endorsements": undecides(
+        "The receipt holds more endorsements than this program reads.", "A limit of this program."
+    ),
+}
+
 register("receipt", RECEIPT_CODES)
+register("receipt format", RECEIPT_FORMAT_CODES)

@@ -57,6 +57,8 @@ def _headline(verdict: LedgerVerdict) -> str:
     if verdict.verdict is Verdict.VERIFIED and proven is not None:
         return f"VERIFIED: transactions {proven.first_seqno} to {proven.last_seqno} ({proven.last_txid}) are proven"
     word = "FAILED" if verdict.verdict is Verdict.FAILED else "UNDECIDED"
+    if any(item.code == "anchor-missing" for item in verdict.findings) and word == "UNDECIDED":
+        return f"{word}: consistent, but the identity of the service is its own word"
     if proven is None:
         return f"{word}: nothing is proven"
     return f"{word}: proven are only transactions {proven.first_seqno} to {proven.last_seqno} ({proven.last_txid})"
