@@ -9,7 +9,7 @@ import click
 
 from tallystick.cli.exit_status import ExitStatus
 from tallystick.cli.listing import Output
-from tallystick.errors import UsageError
+from tallystick.errors import FormatError
 from tallystick.findings import Verdict
 from tallystick.printable import cut, printable
 
@@ -37,8 +37,8 @@ def attest(paths: tuple[str, ...], uncommitted: bool, recovery: bool, style: str
 
     ledger = Ledger(paths, uncommitted=uncommitted, recovery=recovery)
     if ledger.first_seqno is None:
-        raise UsageError(
-            "no ledger files to read", code="nothing-to-read", hint="open chunks are read with --uncommitted"
+        raise FormatError(
+            "no ledger chunk to read", code="ledger-empty", hint="open chunks are read with --uncommitted"
         )
     audit = audit_attestation(ledger)
     output = Output(style)

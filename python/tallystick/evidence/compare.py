@@ -52,7 +52,7 @@ class Copy:
     def first(self) -> int:
         """Its first seqno."""
         if self.ledger.first_seqno is None:
-            raise UsageError(f"{self.name} holds no transaction to compare", code="nothing-to-read")
+            raise FormatError("no ledger chunk to read", code="ledger-empty", file=self.name)
         return self.ledger.first_seqno
 
     @property
