@@ -25,6 +25,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TALLYSTICK = Path(sys.executable).with_name("tallystick")
 PEER_PROGRAM = REPOSITORY / "tests" / "support" / "peer_program.py"
 MEGABYTE = 1_000_000
+# A busy machine measures itself; the table says how busy it was.
+_LOAD = os.getloadavg()[0]
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,13 @@ def _peer_python() -> Path | None:
     return python if python.is_file() else None
 
 
-def _ask(setting: Setting, *arguments: str | Path) -> tuple[float, dict[str, object]]:
-    """Wall-clock seconds of the official tool's process, and its answer."""
+def _ask(setting: Setting, *arguments: str | Path) -> tuple[Run, dict[str, object]]:
+    """The run of the official tool's process, and its answer."""
     assert setting.peer is not None
     done = run([setting.peer, PEER_PROGRAM, *arguments])
     if done.exit_code != 0:
         raise RuntimeError(f"the official package failed on {arguments}")
-    return done.seconds, json.loads(done.stdout)
+    return done, json.loads(done.stdout)
 
 
 def _verify(ledger: Path, certificate: Path, times: int) -> tuple[float, Run, dict[str, object]]:
@@ -79,17 +81,18 @@ def _verify(ledger: Path, certificate: Path, times: int) -> tuple[float, Run, di
 
 def _side_by_side(setting: Setting, workload: Workload, bar: float, label: str) -> list[Row]:
     ledger, certificate = make_ledger(workload, setting.directory)
-    seconds, _, report = _verify(ledger, certificate, setting.times)
+    seconds, last, report = _verify(ledger, certificate, setting.times)
     counts = report["counts"]
     assert isinstance(counts, dict)
     transactions, signatures = int(counts["transactions"]), int(counts["signatures"])
     size = sum(path.stat().st_size for path in ledger.iterdir())
-    ours = f"{seconds:.2f} s, {transactions / seconds:,.0f} tx/s, {size / seconds / MEGABYTE:,.0f} MB/s"
+    ours = f"{seconds:.2f} s, {transactions / seconds:,.0f} tx/s, {size / seconds / MEGABYTE:,.0f} MB/s, CPU {last.cpu_seconds:.2f} s"
     rows = []
     if setting.peer is None:
         rows.append(Row(label, ours, "not installed", "-", f"≥ {bar:g}×", None))
     else:
-        theirs, answer = _ask(setting, "verify", ledger)
+        done, answer = _ask(setting, "verify", ledger)
+        theirs = done.seconds
         if (answer["verdict"], answer["transactions"], answer["signatures"]) != ("verified", transactions, signatures):
             raise RuntimeError(f"the tools disagree: {answer}")
         ratio = theirs / seconds
@@ -97,7 +100,7 @@ def _side_by_side(setting: Setting, workload: Workload, bar: float, label: str) 
             Row(
                 label,
                 ours,
-                f"{theirs:.1f} s, {transactions / theirs:,.0f} tx/s",
+                f"{theirs:.1f} s, {transactions / theirs:,.0f} tx/s, CPU {done.cpu_seconds:.1f} s",
                 f"{ratio:.1f}×",
                 f"≥ {bar:g}×",
                 ratio >= bar,
@@ -175,9 +178,10 @@ def receipts(setting: Setting) -> list[Row]:
         return [Row(label, ours, "not installed", "-", "≥ 20×", None)]
     listing = directory.parent / "listing.txt"
     listing.write_text("\n".join(str(path) for path in sorted(directory.iterdir())))
-    theirs, answer = _ask(setting, "receipts_in", certificate, listing)
+    done, answer = _ask(setting, "receipts_in", certificate, listing)
     if answer["verdicts"] != ["verified"] * number:
         raise RuntimeError("the official package did not accept a receipt")
+    theirs = done.seconds
     ratio = theirs / seconds
     return [Row(label, ours, f"{theirs:.1f} s, {number / theirs:,.0f}/s", f"{ratio:.1f}×", "≥ 20×", ratio >= 20)]
 
@@ -231,7 +235,7 @@ def _markdown(rows: list[Row], setting: Setting) -> str:
     cores = os.cpu_count()
     lines = [
         f"{_processor()}, {cores} cores, CPython {platform.python_version()}, commit {_commit()}; medians of "
-        f"{setting.times} runs, the official package once.",
+        f"{setting.times} runs, the official package once. Load of the machine at the start: {_LOAD:.1f}.",
         "",
         "| | tallystick | official ccf 7.0.22 | result | bar | met |",
         "|---|---|---|---|---|---|",
