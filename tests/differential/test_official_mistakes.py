@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from mutations.ledger_table import MUTATIONS, Mutation, Spoilt
 from support.peer import ask
 from support.services import base, new_service, write_some

@@ -507,9 +507,7 @@ def _type_two(s: Spoilt) -> None:
 # ------------------------------------------------------------ reports of users (section 3), not numbered above
 
 
-@mutation(
-    "R4", "a cut file whose header still points at a table", "failed", "chunk-offsets-missing", official="accepts"
-)
+@mutation("R4", "a cut file whose header still points at a table", "failed", "chunk-offsets-missing")
 def _no_table(s: Spoilt) -> None:
     path = s.copy.last_committed
     data = path.read_bytes()
