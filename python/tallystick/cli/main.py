@@ -26,6 +26,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("tallystick.cli.read:show", "Show one transaction in full."),
     "state": ("tallystick.cli.read:state", "Show the public state at a seqno."),
     "history": ("tallystick.cli.read:history", "Show the history of a key."),
+    "explore": ("tallystick.cli.explore:explore", "Look at a ledger in the browser."),
     "diff": ("tallystick.cli.diff:diff", "Compare copies of a ledger, receipts, checkpoints."),
     "evidence": ("tallystick.cli.diff:evidence", "Verify evidence of two histories."),
     "attest": ("tallystick.cli.attest:attest", "Check the attestation evidence of nodes."),
