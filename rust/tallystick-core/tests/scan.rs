@@ -360,7 +360,7 @@ fn malformed_domains_are_findings_and_the_scan_goes_on() {
         let mut bytes = original.clone();
         edit(&mut bytes[offset..]);
         std::fs::write(&path, bytes).unwrap();
-        let batches = scan(&[path.clone()], genesis());
+        let batches = scan(std::slice::from_ref(&path), genesis());
         assert!(codes(&batches).contains(&expected), "{expected}: {:?}", codes(&batches));
         assert_eq!(total(&batches), 7);
     };
@@ -446,7 +446,7 @@ fn every_changed_byte_and_every_cut_is_noticed() {
         let mut changed = original.clone();
         changed[position] ^= 0x41;
         std::fs::write(&path, &changed).unwrap();
-        let batches = scan(&[path.clone()], genesis());
+        let batches = scan(std::slice::from_ref(&path), genesis());
         // Nothing signs the last transaction, so a scan can only see what is inconsistent in it. Its tag, its digests
         // and its node signature are not.
         let unsigned = (last..table).contains(&position);
@@ -454,7 +454,7 @@ fn every_changed_byte_and_every_cut_is_noticed() {
     }
     for length in 0..original.len() {
         std::fs::write(&path, &original[..length]).unwrap();
-        assert!(!codes(&scan(&[path.clone()], genesis())).is_empty(), "cut at {length}");
+        assert!(!codes(&scan(std::slice::from_ref(&path), genesis())).is_empty(), "cut at {length}");
     }
 }
 

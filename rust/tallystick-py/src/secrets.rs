@@ -11,8 +11,9 @@ use crate::ledger::Entry;
 
 #[pyfunction]
 fn open_secret_box<'py>(py: Python<'py>, key: &[u8], sealed: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-    let key: &[u8; 32] =
-        key.try_into().map_err(|_| PyValueError::new_err(format!("key has {} bytes: expected 32", key.len())))?;
+    let key: &[u8; 32] = key
+        .try_into()
+        .map_err(|_| PyValueError::new_err(format!("key has {} bytes: expected 32", key.len())))?;
     let message = secretbox::open(key, sealed).map_err(|error| coded(py, &error, None))?;
     Ok(PyBytes::new(py, &message))
 }
@@ -24,7 +25,11 @@ fn open_private_domains<'py>(
     secrets: Vec<Option<Vec<u8>>>,
 ) -> PyResult<Vec<Option<Bound<'py, PyBytes>>>> {
     if entries.len() != secrets.len() {
-        return Err(PyValueError::new_err(format!("{} entries with {} secrets", entries.len(), secrets.len())));
+        return Err(PyValueError::new_err(format!(
+            "{} entries with {} secrets",
+            entries.len(),
+            secrets.len()
+        )));
     }
     let tasks: Vec<(CoreEntry, Option<Vec<u8>>)> =
         entries.iter().map(|entry| entry.entry.clone()).zip(secrets).collect();
