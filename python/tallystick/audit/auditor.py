@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tallystick.audit.codes  # noqa: F401 -- registers the codes of findings
-from tallystick._native import LedgerScanner, MerkleTree, ScanBatch, SignatureRecord
+from tallystick._native import Entry, LedgerScanner, MerkleTree, ScanBatch, SignatureRecord
 from tallystick.audit.chain import Chain, link_identities
 from tallystick.audit.checkpoint import Checkpoint, anchor_fingerprint
 from tallystick.audit.expectations import ReceiptClaim, check_head, check_receipts, read_receipts
@@ -44,18 +44,36 @@ from tallystick.audit.verdict import (
 )
 from tallystick.errors import FormatError, LimitExceededError, UsageError
 from tallystick.findings import Effect, Verdict
-from tallystick.identity.opening import ROOTS_TRIED
+from tallystick.identity.opening import ROOTS_TRIED, OpeningProposal
 from tallystick.identity.trust_anchor import TrustAnchor
 from tallystick.ledger.directory import CoverPart, LedgerFiles, find_ledger_files
 from tallystick.types import TxId
 
-__all__ = ["LEVELS", "audit_ledger", "verify_ledger"]
+__all__ = ["LEVELS", "AuditedLedger", "audit_and_watch", "audit_ledger", "verify_ledger"]
 
 LEVELS = ("parse", "offsets", "headers", "merkle", "full")
 """How much to check, each level including those before it; only ``full`` checks signatures."""
 
 Progress = Callable[[int, int, int], None]
 """Called with (bytes read, bytes in all, transactions read) as the work goes on."""
+
+Watcher = Callable[[Entry, TrustedState, OpeningProposal | None], None]
+"""Called with each governance or internal transaction, the state that it led to, and the opening that it accepted."""
+
+
+@dataclass(frozen=True)
+class AuditedLedger:
+    """A verdict, and what it rests on.
+
+    Attributes:
+        verdict: what :func:`audit_ledger` returns.
+        state: the trusted state at the end of what was read.
+        chain: how each of its identities is trusted.
+    """
+
+    verdict: LedgerVerdict
+    state: TrustedState
+    chain: Chain
 
 
 def audit_ledger(
@@ -142,10 +160,38 @@ def verify_ledger(
     return VerifiedLedger(verdict)
 
 
+def audit_and_watch(
+    paths: Iterable[str | os.PathLike[str]],
+    anchor: TrustAnchor,
+    watch: Watcher | None = None,
+    *,
+    jobs: int = 0,
+    uncommitted: bool = False,
+    recovery: bool = False,
+) -> AuditedLedger:
+    """Audits a ledger in full, with a watcher beside the fold, and returns the state that it led to.
+
+    Args:
+        watch: sees each transaction that the fold sees, after it was applied; it must not change the state.
+
+    Raises:
+        UsageError: the arguments do not fit together, or name what is not there.
+        OSError: a file cannot be read.
+    """
+    given = [os.fspath(path) for path in paths]
+    files = find_ledger_files(given, uncommitted=uncommitted, recovery=recovery)
+    run = _Run(files, anchor, level="full", jobs=jobs, claims=(), resume=None, progress=None)
+    run.watch = watch
+    verdict = run.audit(None, given)
+    return AuditedLedger(verdict, run.state, run.chain)
+
+
 class _Run:
     """One audit."""
 
     keep_checkpoint = False
+    watch: Watcher | None = None
+    chain = Chain(())
 
     def __init__(
         self,
@@ -166,8 +212,8 @@ class _Run:
         self._resume = resume
         self._progress = progress
         self._log = FindingLog()
-        self._state = resume.state if resume is not None else TrustedState()
-        self._ledger = TrustedLedger(self._state, self._log, self._roots_before)
+        self.state = resume.state if resume is not None else TrustedState()
+        self._ledger = TrustedLedger(self.state, self._log, self._roots_before)
         self._parts: list[CoverPart] = []
         self._lookup = Lookup(files.parts)
         self._checker: SignatureChecker | None = None
@@ -199,9 +245,9 @@ class _Run:
                 self._scan_after_gap(run)
         elif self._resume is None:
             self._log.add("nothing-to-verify", "no transaction to verify was found" + self._left_out_hint())
-        chain = self._conclude()
+        self.chain = self._conclude()
         self._check_expectations(head)
-        return self._verdict(chain, given)
+        return self._verdict(self.chain, given)
 
     def _left_out_hint(self) -> str:
         reasons = sorted({reason for _, reason in self._files.left_out})
@@ -315,6 +361,8 @@ class _Run:
                 self._keep_state()
                 if self._ledger.apply(entry, at):
                     self._checker.governance_changed()
+                if self.watch is not None:
+                    self.watch(entry, self.state, self._ledger.accepted_opening)
             self._check(records[start:], batch)
         self._signatures += len(records)
         if records:
@@ -327,12 +375,12 @@ class _Run:
             self._checker.check(records)
             if self.keep_checkpoint:
                 self._state_kept = None
-                self._at_signature = (self._state, self._tree_before, batch, records[-1])
+                self._at_signature = (self.state, self._tree_before, batch, records[-1])
 
     def _keep_state(self) -> None:
         """Before the first change after a signature: the state as that signature left it."""
         if self.keep_checkpoint and self._at_signature is not None and self._state_kept is None:
-            self._state_kept = self._state.copy()
+            self._state_kept = self.state.copy()
 
     def _scan_after_gap(self, parts: list[CoverPart]) -> None:
         """What stands after a gap: its framing and roots are checked, its signers cannot be."""
@@ -362,12 +410,12 @@ class _Run:
         if self._level != "full":
             self._log.add("level-below-full", f"consistent at level {self._level} at best: no signature was checked")
             return Chain(())
-        if self._state.cose_missing > 1:
+        if self.state.cose_missing > 1:
             self._log.add(
-                "cose-signature-missing", f"{self._state.cose_missing} signature transactions have no COSE signature"
+                "cose-signature-missing", f"{self.state.cose_missing} signature transactions have no COSE signature"
             )
-        chain = link_identities(self._state, self._anchor, self._log)
-        proven_any = any(identity.last_proven is not None for identity in self._state.identities)
+        chain = link_identities(self.state, self._anchor, self._log)
+        proven_any = any(identity.last_proven is not None for identity in self.state.identities)
         if self._transactions and not proven_any and not self._log.effects[Effect.FAILS]:
             self._log.add("nothing-signed", "no signature could be checked")
         return chain
@@ -390,7 +438,7 @@ class _Run:
         """The longest run of consecutive trusted identities with a good signature."""
         best: ProvenRange | None = None
         start: int | None = None
-        for index, identity in enumerate(self._state.identities):
+        for index, identity in enumerate(self.state.identities):
             if index >= len(chain.trusted_by) or not chain.trusted(index) or identity.last_proven is None:
                 start = None
                 continue
@@ -432,7 +480,7 @@ class _Run:
                 item.signatures,
                 chain.trusted_by[index] if index < len(chain.trusted_by) else None,
             )
-            for index, item in enumerate(self._state.identities)
+            for index, item in enumerate(self.state.identities)
         )
         first = resume.first_seqno if resume is not None else None
         if first is None and self._files.parts and self._transactions:
@@ -456,8 +504,8 @@ class _Run:
         )
 
     def _anchor_keys(self) -> tuple[str, ...]:
-        if self._anchor.trust_genesis and self._state.from_genesis and self._state.identities:
-            fingerprint = self._state.identities[0].fingerprint
+        if self._anchor.trust_genesis and self.state.from_genesis and self.state.identities:
+            fingerprint = self.state.identities[0].fingerprint
             return (fingerprint,) if fingerprint is not None else ()
         return tuple(sorted(self._anchor.fingerprints))
 
@@ -476,7 +524,7 @@ class _Run:
             )
         if self._level != "full":
             lines.append("signatures, signers and the service's identities")
-        elif not self._state.from_genesis:
+        elif not self.state.from_genesis:
             lines.append("transactions before the start, and nodes, members and proposals from before it")
         lines += [
             "governance: requests, votes and the constitution's decisions, other than openings after a recovery",
@@ -506,7 +554,7 @@ class _Run:
             state = self._state_kept
             state.identities = [
                 replace(kept, first_proven=now.first_proven, last_proven=now.last_proven)
-                for kept, now in zip(state.identities, self._state.identities, strict=False)
+                for kept, now in zip(state.identities, self.state.identities, strict=False)
             ]
         Checkpoint(
             head=TxId(record.view, record.seqno),

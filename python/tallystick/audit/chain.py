@@ -18,7 +18,7 @@ from tallystick.audit.state import ServiceIdentity, TrustedState
 from tallystick.identity.endorsements import VerifiedEndorsement
 from tallystick.identity.trust_anchor import TrustAnchor
 
-__all__ = ["Chain", "link_identities"]
+__all__ = ["Chain", "endorsement_fits", "link_identities", "opening_decides"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _reach(state: TrustedState, pinned: Sequence[str | None]) -> list[str | None
             if trusted_by[index] is not None:
                 continue
             link = None
-            if index > 0 and trusted_by[index - 1] is not None and _opened(state.identities[index]):
+            if index > 0 and trusted_by[index - 1] is not None and opening_decides(state.identities[index]):
                 link = "opening"
             elif any(
                 trusted_by[newer] is not None and _endorsed(state, index, newer)
@@ -85,15 +85,16 @@ def _reach(state: TrustedState, pinned: Sequence[str | None]) -> list[str | None
     return trusted_by
 
 
-def _opened(identity: ServiceIdentity) -> bool:
+def opening_decides(identity: ServiceIdentity) -> bool:
+    """Whether the members' opening proposal links an identity to the one before it."""
     return identity.opening is not None and identity.opening.decided
 
 
 def _endorsed(state: TrustedState, older: int, newer: int) -> bool:
-    return any(_fits(state, item, older, newer) for item in state.endorsements)
+    return any(endorsement_fits(state, item, older, newer) for item in state.endorsements)
 
 
-def _fits(state: TrustedState, endorsement: VerifiedEndorsement, older: int, newer: int) -> bool:
+def endorsement_fits(state: TrustedState, endorsement: VerifiedEndorsement, older: int, newer: int) -> bool:
     """Whether ``endorsement`` is the newer identity's, for the older one's whole life as this ledger has it."""
     old, new = state.identities[older], state.identities[newer]
     if endorsement.endorsing != new.fingerprint or endorsement.endorsed != old.fingerprint or endorsement.is_self:
@@ -116,7 +117,7 @@ def _span(identity: ServiceIdentity) -> str:
 def _report_without_anchor(state: TrustedState, log: FindingLog) -> None:
     first = state.identities[0]
     for index in range(1, len(state.identities)):
-        if not _opened(state.identities[index]) and not _endorsed(state, index - 1, index):
+        if not opening_decides(state.identities[index]) and not _endorsed(state, index - 1, index):
             _report_unvouched(state.identities[index], log)
             break
     option = "--service-cert FILE" if first.fingerprint is None else f"--service-key-sha256 {first.fingerprint}"

@@ -101,10 +101,14 @@ class TrustedLedger:
         state: where to go on from.
         log: takes the findings.
         roots_before: candidate Merkle roots on top of which a transaction can have been executed, newest first.
+
+    Attributes:
+        accepted_opening: the opening proposal that the transaction last applied accepted, if it did.
     """
 
     def __init__(self, state: TrustedState, log: FindingLog, roots_before: Callable[[int], list[bytes]]) -> None:
         self.state = state
+        self.accepted_opening: OpeningProposal | None = None
         self._log = log
         self._roots_before = roots_before
 
@@ -116,6 +120,7 @@ class TrustedLedger:
     def apply(self, entry: Entry, at: Position) -> bool:
         """Applies one notable transaction; returns whether it changed who may sign."""
         names = entry.table_names()
+        self.accepted_opening = None
         if entry.seqno == 1 and SERVICE_INFO not in names:
             self._log.add("genesis-malformed", f"first transaction lacks a row of {SERVICE_INFO}", at)
         if _RELEVANT.isdisjoint(names):
@@ -458,6 +463,7 @@ class TrustedLedger:
         del self.state.openings[opening.proposal_id]
         if row.get("state") == "Accepted":
             opening.final_votes = None if votes is None else {name: vote is True for name, vote in votes.items()}
+            self.accepted_opening = opening
             self._judge_opening(opening, at)
 
     def _judge_opening(self, opening: OpeningProposal, at: Position) -> None:

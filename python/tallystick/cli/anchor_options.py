@@ -17,6 +17,7 @@ from tallystick.errors import FormatError, LimitExceededError, TallystickError, 
 if TYPE_CHECKING:
     from tallystick.identity.endorsements import Endorsement
     from tallystick.identity.ledger_copy import LedgerCopy
+    from tallystick.identity.service_keys import IdentityEvidence
     from tallystick.identity.trust_anchor import TrustAnchor
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "open_ledger_copy",
     "output_options",
     "read_endorsements",
+    "read_identities",
     "read_input",
     "read_option_file",
     "write_output",
@@ -35,7 +37,7 @@ Command = Callable[..., Any]
 
 
 def anchor_options(command: Command) -> Command:
-    """Adds --service-cert, --service-key-sha256, --endorsements and --ledger."""
+    """Adds --service-cert, --service-key-sha256, --endorsements, --identities and --ledger."""
     for option in reversed(
         [
             click.option(
@@ -57,6 +59,13 @@ def anchor_options(command: Command) -> Command:
                 metavar="FILE",
                 help="COSE endorsements that lead from a trusted service key to older ones, as a node serves them "
                 "or a ledger records them. Repeatable.",
+            ),
+            click.option(
+                "--identities",
+                multiple=True,
+                metavar="BUNDLE",
+                help="Bundle of past identities that `tallystick identity --bundle` wrote. Each link in it is "
+                "verified again from the service that you trust. Repeatable.",
             ),
             click.option(
                 "--ledger",
@@ -114,6 +123,32 @@ def read_endorsements(paths: Iterable[str]) -> list[Endorsement]:
         except (FormatError, LimitExceededError) as error:
             raise as_usage_error(error, path) from error
     return found
+
+
+def read_identities(paths: Iterable[str], anchor: TrustAnchor) -> IdentityEvidence | None:
+    """What the bundles that --identities names add to the anchor; None without any."""
+    given = list(paths)
+    if not given:
+        return None
+    from tallystick.audit.identity_bundle import prove_bundle
+    from tallystick.identity.bundle import MAX_BUNDLE_BYTES, IdentityBundle
+    from tallystick.identity.service_keys import IdentityEvidence
+
+    proven = []
+    for path in given:
+        try:
+            data = read_input(path, MAX_BUNDLE_BYTES)
+            proven.append(prove_bundle(IdentityBundle.parse(data), anchor))
+        except OSError as error:
+            raise UsageError(f"bundle of identities cannot be read: {error.strerror}", file=path) from error
+        except FormatError as error:
+            raise as_usage_error(error, path) from error
+    return IdentityEvidence(
+        tuple(link for item in proven for link in item.endorsements),
+        tuple(key for item in proven for key in item.opened),
+        tuple(key for item in proven for key in item.claimed),
+        tuple(spki for item in proven for spki in item.spkis),
+    )
 
 
 def open_ledger_copy(paths: Iterable[str]) -> LedgerCopy | None:

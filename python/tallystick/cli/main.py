@@ -29,6 +29,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "explore": ("tallystick.cli.explore:explore", "Look at a ledger in the browser."),
     "diff": ("tallystick.cli.diff:diff", "Compare copies of a ledger, receipts, checkpoints."),
     "evidence": ("tallystick.cli.diff:evidence", "Verify evidence of two histories."),
+    "identity": ("tallystick.cli.identity:identity", "Show every service identity, and what links them."),
     "attest": ("tallystick.cli.attest:attest", "Check the attestation evidence of nodes."),
     "secrets": ("tallystick.cli.secrets:secrets", "Show and check the chain of ledger secrets."),
     "decrypt": ("tallystick.cli.secrets:decrypt", "Authenticate entries and show private tables."),

@@ -18,6 +18,7 @@ from tallystick.cli.anchor_options import (
     open_ledger_copy,
     output_options,
     read_endorsements,
+    read_identities,
     read_input,
     read_option_file,
     write_output,
@@ -82,6 +83,7 @@ def verify(
     service_certs: tuple[str, ...],
     service_key_sha256: tuple[str, ...],
     endorsements: tuple[str, ...],
+    identities: tuple[str, ...],
     ledgers: tuple[str, ...],
     jwks: tuple[str, ...],
     claims: str | None,
@@ -101,11 +103,13 @@ def verify(
     """
     from tallystick.receipt.verify import ReceiptVerifier
 
+    anchor = build_anchor(service_certs, service_key_sha256)
     verifier = ReceiptVerifier(
-        build_anchor(service_certs, service_key_sha256),
+        anchor,
         endorsements=read_endorsements(endorsements),
         issuer_keys=_issuer_keys(jwks),
         ledger=open_ledger_copy(ledgers),
+        identities=read_identities(identities, anchor),
         expected=_expected(claims, claims_text, claims_digest, txid, issuer),
         jobs=jobs,
     )

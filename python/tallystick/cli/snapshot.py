@@ -15,6 +15,7 @@ from tallystick.cli.anchor_options import (
     open_ledger_copy,
     output_options,
     read_endorsements,
+    read_identities,
     read_input,
     write_output,
 )
@@ -46,6 +47,7 @@ def verify(
     service_certs: tuple[str, ...],
     service_key_sha256: tuple[str, ...],
     endorsements: tuple[str, ...],
+    identities: tuple[str, ...],
     ledgers: tuple[str, ...],
     format_: str,
     output: str | None,
@@ -62,6 +64,7 @@ def verify(
 
     anchor = build_anchor(service_certs, service_key_sha256)
     links = read_endorsements(endorsements)
+    known = read_identities(identities, anchor)
     ledger = open_ledger_copy(ledgers)
     results = []
     for path, _ in expand_inputs(files, "snapshot_"):
@@ -71,7 +74,7 @@ def verify(
             problem = finding("file-unreadable", f"cannot be read: {error.strerror or error}", file=path)
             results.append(SnapshotResult(path, Verdict.UNDECIDED, findings=(problem,)))
             continue
-        results.append(audit_snapshot(data, anchor, file=path, endorsements=links, ledger=ledger))
+        results.append(audit_snapshot(data, anchor, file=path, endorsements=links, ledger=ledger, identities=known))
     if not results:
         raise UndecidedError(
             "no snapshot found: expected files named snapshot_...", code="nothing-to-verify", file=", ".join(files)

@@ -57,6 +57,14 @@ IDENTITY_CODES = {
         "A certificate that is no certificate authority was given as endorsement of an older service key.",
         "With a node's certificate in that place, whoever holds the node's key could forge receipts.",
     ),
+    "identity-unproven": undecides(
+        "The bundle of identities names the service key that signed, and does not prove that it is the service's.",
+        "Pin that key itself, if you know it from elsewhere.",
+    ),
+    "service-opened": notes(
+        "A newer service key signed; members of the pinned life opened the service under it.",
+        "The history in the bundle was verified from the pinned identity on. More than half of the members signed.",
+    ),
     "service-endorsed": notes(
         "An older service key signed; a pinned one vouches for it.",
         "The message says by which endorsement, and for which epoch if it names one.",

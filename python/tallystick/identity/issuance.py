@@ -18,7 +18,7 @@ from tallystick._native import Certificate, PublicKey
 from tallystick.errors import FormatError
 from tallystick.findings import Finding, finding
 from tallystick.identity import codes as _codes  # noqa: F401 -- registers the codes of this area
-from tallystick.identity.service_keys import ServiceKey, ServiceKeys
+from tallystick.identity.service_keys import OpenedKey, ServiceKey, ServiceKeys
 
 __all__ = ["Issuance", "NodeCertificate", "NodeCertificates"]
 
@@ -156,7 +156,16 @@ def _notes(service: ServiceKey, via: Sequence[str]) -> tuple[Finding, ...]:
 
 
 def endorsed_note(service: ServiceKey) -> Finding:
-    """The note for a verdict that rests on COSE endorsements."""
+    """The note for a verdict that rests on links between identities."""
+    first = service.links[0]
+    if isinstance(first, OpenedKey):
+        further = len(service.links) - 1
+        return finding(
+            "service-opened",
+            f"openings by members lead from pinned service key {service.pinned} to service key {service.fingerprint}"
+            + (f", with {further} endorsement(s) at the end" if further else "")
+            + f", for transactions {service.epoch}",
+        )
     return finding(
         "service-endorsed",
         f"service key {service.fingerprint} is endorsed by pinned service key {service.pinned}, "
@@ -169,6 +178,9 @@ def _unanchored(keys: ServiceKeys, last: NodeCertificate, via: Sequence[str]) ->
         return _refused("anchor-missing", no_anchor_message(via))
     if keys.missing:
         return _refused("service-key-needed", key_needed_message(keys.missing))
+    for fingerprint, (key, reason) in keys.claimed.items():
+        if _signed_by(last.certificate, key):
+            return _refused("identity-unproven", unproven_message(fingerprint, reason))
     what = "last endorsement certificate" if via else "node certificate"
     known = ", ".join(sorted(key.fingerprint for key in keys))
     return _refused(
@@ -197,6 +209,14 @@ def key_needed_message(missing: Iterable[str]) -> str:
     return (
         f"service key {', '.join(sorted(missing))} is pinned by its fingerprint, and the key itself is not at hand: "
         "add --service-cert FILE, or --ledger PATH or --endorsements FILE, where it may be found"
+    )
+
+
+def unproven_message(fingerprint: str, reason: str) -> str:
+    """What to say, and which option to add, when a bundle names a key that it does not prove."""
+    return (
+        f"service key {fingerprint} is named by the bundle of identities, but not proven from your anchor: {reason}; "
+        f"if you know that key, add --service-key-sha256 {fingerprint}"
     )
 
 

@@ -6,7 +6,9 @@ Three sources, and no other:
    verifies nothing);
 2. keys published by a named issuer, which the caller saved (JWKS, or the parameters of a SCITT service): they
    count for receipts of that issuer only;
-3. endorsements that lead backwards from one of these, link by link, for the endorsed epoch only.
+3. endorsements that lead backwards from one of these, link by link, for the endorsed epoch only;
+4. newer keys that the members of a believed life opened, where the caller verified that in full, for the
+   transactions of that newer life only.
 """
 
 from __future__ import annotations
@@ -21,7 +23,74 @@ from tallystick.identity.endorsements import Endorsement
 from tallystick.identity.trust_anchor import TrustAnchor
 from tallystick.types import TxId
 
-__all__ = ["ServiceKey", "ServiceKeys"]
+__all__ = ["ClaimedKey", "IdentityEvidence", "OpenedKey", "ServiceKey", "ServiceKeys"]
+
+
+@dataclass(frozen=True)
+class OpenedKey:
+    """A link forwards: members of a believed life opened the service under this newer key.
+
+    Who makes one has verified it against the caller's anchor (``audit/identity_bundle.py``): that takes the whole
+    list of members, which only a complete history shows.
+
+    Attributes:
+        spki: the newer key, DER SubjectPublicKeyInfo.
+        begin: first transaction of its life.
+        end: last signature of its life; None when no later life is known.
+        pinned: fingerprint of the pinned key on which this rests.
+    """
+
+    spki: bytes
+    begin: TxId
+    end: TxId | None
+    pinned: str
+
+    def covers(self, txid: TxId) -> bool:
+        """Whether ``txid`` lies in this life."""
+        if txid.seqno < self.begin.seqno or txid.view < self.begin.view:
+            return False
+        return self.end is None or (txid.seqno <= self.end.seqno and txid.view <= self.end.view)
+
+    def follows(self, older: Endorsement) -> bool:
+        """Whether this life starts where ``older`` ends (:meth:`Endorsement.follows`)."""
+        return (
+            older.end is not None and self.begin.seqno == older.end.seqno + 1 and self.begin.view == older.end.view + 2
+        )
+
+    @property
+    def epoch(self) -> str:
+        """The life, for people."""
+        return f"{self.begin} to {self.end}" if self.end is not None else f"{self.begin} and later"
+
+
+@dataclass(frozen=True)
+class ClaimedKey:
+    """A key that evidence names as one of the service's, and that nothing leads to from the caller's pins.
+
+    Attributes:
+        spki: DER SubjectPublicKeyInfo.
+        reason: why it is not believed, for people.
+    """
+
+    spki: bytes
+    reason: str
+
+
+@dataclass(frozen=True)
+class IdentityEvidence:
+    """What a bundle of past identities adds to an anchor, each part verified or worth what it is.
+
+    Attributes:
+        endorsements: as recorded; they count where a believed key signed them.
+        opened: newer keys, verified.
+        claimed: keys that nothing leads to; they only serve to say which pin would help.
+        spkis: all keys that it holds, which fill in pins given as fingerprints.
+    """
+
+    endorsements: tuple[Endorsement, ...] = ()
+    opened: tuple[OpenedKey, ...] = ()
+    claimed: tuple[ClaimedKey, ...] = ()
+    spkis: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -32,23 +101,24 @@ class ServiceKey:
         fingerprint: lower-case hex SHA-256 of the SubjectPublicKeyInfo.
         key: the key.
         pinned: fingerprint of the pinned key on which this rests; the key's own when it is pinned itself.
-        links: endorsements from the pinned key down to this one; empty when it is pinned itself.
+        links: from the pinned key to this one; empty when it is pinned itself. An :class:`OpenedKey` stands for
+            all openings since the pinned life.
         issuers: names that the key is bound to; empty: it is pinned whatever its name.
     """
 
     fingerprint: str
     key: PublicKey
     pinned: str
-    links: tuple[Endorsement, ...] = ()
+    links: tuple[Endorsement | OpenedKey, ...] = ()
     issuers: frozenset[str] = frozenset()
 
     def covers(self, txid: TxId) -> bool:
-        """Whether the key may vouch for ``txid``: a pinned key for any, an endorsed one inside its epoch."""
+        """Whether the key may vouch for ``txid``: a pinned key for any, one that was linked inside its epoch."""
         return not self.links or self.links[-1].covers(txid)
 
     @property
     def epoch(self) -> str | None:
-        """The endorsed epoch, for people; None for a pinned key."""
+        """The epoch for which it was linked, for people; None for a pinned key."""
         return self.links[-1].epoch if self.links else None
 
 
@@ -60,6 +130,8 @@ class ServiceKeys:
         endorsements: in any order; those that no believed key signed are ignored (see ``unused``).
         issuer_keys: DER SubjectPublicKeyInfo by issuer name, as published by the issuers.
         seen: keys met in the data at hand; they only fill in pins that are given as fingerprints.
+        opened: links forwards that the caller verified.
+        claimed: keys that evidence names and nothing leads to.
     """
 
     def __init__(
@@ -69,15 +141,25 @@ class ServiceKeys:
         endorsements: Iterable[Endorsement] = (),
         issuer_keys: Mapping[str, Iterable[bytes]] | None = None,
         seen: Iterable[bytes] = (),
+        opened: Iterable[OpenedKey] = (),
+        claimed: Iterable[ClaimedKey] = (),
     ) -> None:
         links = list(endorsements)
+        self._opened = tuple(opened)
+        self._claims = tuple(claimed)
         self._given = (links, issuer_keys or {})
         self.anchor = anchor.with_keys([*seen, *(link.endorsed_spki for link in links)])
         self._by_fingerprint: dict[str, list[ServiceKey]] = {}
         for fingerprint, spki in self.anchor.keys.items():
             self._add(ServiceKey(fingerprint, PublicKey.from_spki(spki), fingerprint))
         self._add_issuers(issuer_keys or {})
+        self._add_opened()
         self.unused = self._follow(links)
+        self.claimed = {
+            key.sha256: (key, claim.reason)
+            for key, claim in ((PublicKey.from_spki(claim.spki), claim) for claim in self._claims)
+            if not self.find(key.sha256)
+        }
 
     def _add(self, key: ServiceKey) -> None:
         self._by_fingerprint.setdefault(key.fingerprint, []).append(key)
@@ -92,6 +174,13 @@ class ServiceKeys:
             if fingerprint not in self._by_fingerprint:
                 key = PublicKey.from_spki(spki)
                 self._add(ServiceKey(fingerprint, key, fingerprint, issuers=frozenset(issuers)))
+
+    def _add_opened(self) -> None:
+        for link in self._opened:
+            key = PublicKey.from_spki(link.spki)
+            # One that was verified under a pin that is not ours proves nothing here.
+            if self.anchor.pins(link.pinned) and not self.find(key.sha256):
+                self._add(ServiceKey(key.sha256, key, link.pinned, (link,)))
 
     def _follow(self, links: list[Endorsement]) -> tuple[Endorsement, ...]:
         """Walks the endorsements from the believed keys backwards; returns those that no believed key signed."""
@@ -134,7 +223,9 @@ class ServiceKeys:
         if anchor.keys == self.anchor.keys:
             return self
         endorsements, issuer_keys = self._given
-        return ServiceKeys(anchor, endorsements=endorsements, issuer_keys=issuer_keys)
+        return ServiceKeys(
+            anchor, endorsements=endorsements, issuer_keys=issuer_keys, opened=self._opened, claimed=self._claims
+        )
 
     @property
     def anchored(self) -> bool:

@@ -17,7 +17,7 @@ from functools import partial
 
 from tallystick._native import CoseProof, CoseReceipt
 from tallystick.findings import Finding, finding
-from tallystick.identity.issuance import endorsed_note, key_needed_message, no_anchor_message
+from tallystick.identity.issuance import endorsed_note, key_needed_message, no_anchor_message, unproven_message
 from tallystick.identity.service_keys import ServiceKey, ServiceKeys
 from tallystick.receipt import not_checked
 from tallystick.receipt.json_receipt import check_epoch, compare_claims, compare_txid
@@ -28,6 +28,7 @@ from tallystick.types import TxId
 __all__ = ["draft_cose_receipt"]
 
 _PROOFS_HEADER = 396
+_LINK_NOTES = ("service-endorsed", "service-opened")
 
 
 def draft_cose_receipt(draft: Draft, receipt: CoseReceipt, keys: ServiceKeys, expected: Expected) -> None:
@@ -95,6 +96,8 @@ def _believed_keys(draft: Draft, receipt: CoseReceipt, keys: ServiceKeys) -> lis
     if not candidates:
         if named is None or named in keys.missing:
             draft.say("service-key-needed", key_needed_message([named] if named else keys.missing))
+        elif named in keys.claimed:
+            draft.say("identity-unproven", unproven_message(named, keys.claimed[named][1]))
         else:
             pinned = ", ".join(sorted({key.fingerprint for key in keys} | keys.missing))
             draft.say("service-key-mismatch", f"receipt is signed by service key {named}: expected {pinned}")
@@ -135,7 +138,7 @@ def _queue_signatures(draft: Draft, receipt: CoseReceipt, candidates: list[Servi
     def accepted(position: int) -> None:
         service = ordered[position]
         draft.service_key_sha256 = service.pinned
-        if service.links and not any(item.code == "service-endorsed" for item in draft.findings):
+        if service.links and not any(item.code in _LINK_NOTES for item in draft.findings):
             draft.findings.append(endorsed_note(service))
             check_epoch(draft, service, list(dict.fromkeys(txids)))
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from tallystick._native import JsonReceipt
 from tallystick.findings import Finding, finding
 from tallystick.identity.issuance import Issuance, NodeCertificate, NodeCertificates
-from tallystick.identity.service_keys import ServiceKey
+from tallystick.identity.service_keys import OpenedKey, ServiceKey
 from tallystick.receipt import not_checked
 from tallystick.receipt.model import Draft, Expected, Probe, SignatureCheck, SignatureGroup
 from tallystick.receipt.paths import shape_problem
@@ -206,14 +206,16 @@ def _check_service(draft: Draft, issuance: Issuance) -> None:
 
 
 def check_epoch(draft: Draft, service: ServiceKey, txids: list[str | None]) -> None:
-    """Refuses transactions outside the epoch for which an older service key is endorsed."""
+    """Refuses transactions outside the epoch for which a service key that is not pinned itself is linked."""
     if not service.links:
         return
+    if isinstance(service.links[0], OpenedKey):
+        draft.not_checked.append(not_checked.LATER_HISTORY)
     for txid in txids:
         if txid is None:
             draft.say(
                 "epoch-unknown",
-                f"service key {service.fingerprint} is endorsed for transactions {service.epoch}, and the receipt "
+                f"service key {service.fingerprint} is linked for transactions {service.epoch}, and the receipt "
                 "names none: pin that key itself",
             )
         elif not service.covers(TxId.parse(txid)):

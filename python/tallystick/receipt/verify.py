@@ -22,7 +22,7 @@ from tallystick.errors import FormatError, InternalError, LimitExceededError, Un
 from tallystick.findings import Verdict, verdict_of
 from tallystick.identity.endorsements import Endorsement
 from tallystick.identity.issuance import NodeCertificates
-from tallystick.identity.service_keys import ServiceKeys
+from tallystick.identity.service_keys import IdentityEvidence, ServiceKeys
 from tallystick.identity.trust_anchor import TrustAnchor
 from tallystick.receipt import not_checked
 from tallystick.receipt.application_claims import claims_digest_of
@@ -57,6 +57,7 @@ class ReceiptVerifier:
         endorsements: of older service keys, in any order.
         issuer_keys: DER SubjectPublicKeyInfo by issuer name, as the issuers published them.
         ledger: a copy of the ledger to compare with, and to find keys in.
+        identities: what a bundle of past identities adds to the anchor.
         expected: what the caller knows of the transactions.
         jobs: threads for signatures; 0 means one a core.
     """
@@ -68,12 +69,21 @@ class ReceiptVerifier:
         endorsements: Iterable[Endorsement] = (),
         issuer_keys: Mapping[str, Iterable[bytes]] | None = None,
         ledger: LedgerCopy | None = None,
+        identities: IdentityEvidence | None = None,
         expected: Expected = Expected(),  # noqa: B008 -- frozen
         jobs: int = 0,
     ) -> None:
-        links = [*endorsements, *(ledger.endorsements if ledger is not None else ())]
-        seen = ledger.service_spkis if ledger is not None else ()
-        self.keys = ServiceKeys(anchor, endorsements=links, issuer_keys=issuer_keys, seen=seen)
+        known = identities if identities is not None else IdentityEvidence()
+        links = [*endorsements, *known.endorsements, *(ledger.endorsements if ledger is not None else ())]
+        seen = [*known.spkis, *(ledger.service_spkis if ledger is not None else ())]
+        self.keys = ServiceKeys(
+            anchor,
+            endorsements=links,
+            issuer_keys=issuer_keys,
+            seen=seen,
+            opened=known.opened,
+            claimed=known.claimed,
+        )
         self.expected = expected
         self._nodes = NodeCertificates(self.keys)
         self._ledger = ledger
@@ -246,6 +256,7 @@ def audit_receipts(
     endorsements: Iterable[Endorsement] = (),
     issuer_keys: Mapping[str, Iterable[bytes]] | None = None,
     ledger: LedgerCopy | None = None,
+    identities: IdentityEvidence | None = None,
     expected: Expected = Expected(),  # noqa: B008 -- frozen
     jobs: int = 0,
 ) -> list[ReceiptResult]:
@@ -255,7 +266,13 @@ def audit_receipts(
         One result for each (name, content), in order; whatever is wrong with one is a finding there.
     """
     verifier = ReceiptVerifier(
-        anchor, endorsements=endorsements, issuer_keys=issuer_keys, ledger=ledger, expected=expected, jobs=jobs
+        anchor,
+        endorsements=endorsements,
+        issuer_keys=issuer_keys,
+        ledger=ledger,
+        identities=identities,
+        expected=expected,
+        jobs=jobs,
     )
     return verifier.audit(receipts)
 
@@ -270,6 +287,7 @@ def verify_receipt(
     endorsements: Iterable[Endorsement] = (),
     issuer_keys: Mapping[str, Iterable[bytes]] | None = None,
     ledger: LedgerCopy | None = None,
+    identities: IdentityEvidence | None = None,
     file: str | None = None,
 ) -> VerifiedReceipt:
     """Verifies one receipt or transparent statement of any kind.
@@ -283,6 +301,7 @@ def verify_receipt(
         endorsements: of older service keys, in any order.
         issuer_keys: DER SubjectPublicKeyInfo by issuer name, as the issuers published them.
         ledger: a copy of the ledger to compare with.
+        identities: what a bundle of past identities adds to the anchor.
         file: name for messages.
 
     Returns:
@@ -299,6 +318,7 @@ def verify_receipt(
         endorsements=endorsements,
         issuer_keys=issuer_keys,
         ledger=ledger,
+        identities=identities,
         expected=expected,
     )
     if result.verdict is not Verdict.VERIFIED:

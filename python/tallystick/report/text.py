@@ -8,7 +8,17 @@ from collections.abc import Iterable, Iterator
 from tallystick.audit.verdict import IdentityReport, LedgerVerdict
 from tallystick.findings import Effect, Finding, Severity, Verdict
 
-__all__ = ["TRUSTED_BY", "render_text"]
+__all__ = [
+    "TRUSTED_BY",
+    "anchor_text",
+    "counts_text",
+    "field_lines",
+    "finding_lines",
+    "number",
+    "render_text",
+    "tail_text",
+    "wrapped",
+]
 
 _WIDTH = 80
 _LABEL = 12
@@ -34,21 +44,21 @@ def render_text(verdict: LedgerVerdict, *, quiet: bool = False) -> str:
     """The report as text, ending in a newline; ``quiet`` keeps the first line and failing findings."""
     lines = [_headline(verdict)]
     if quiet:
-        lines += _findings([item for item in verdict.findings if item.verdict_effect is not Effect.NONE], verdict)
+        lines += finding_lines([item for item in verdict.findings if item.verdict_effect is not Effect.NONE], verdict)
         return "\n".join(lines) + "\n"
-    lines += _field("anchor", _anchor(verdict))
-    lines += _field("read", _counts(verdict))
-    lines += _field("unsigned", _tail(verdict))
+    lines += field_lines("anchor", anchor_text(verdict))
+    lines += field_lines("read", counts_text(verdict))
+    lines += field_lines("unsigned", tail_text(verdict))
     if verdict.identities:
         lines += ["", "Service identities"]
-        for number, identity in enumerate(verdict.identities, 1):
-            lines += _identity(number, identity)
+        for position, identity in enumerate(verdict.identities, 1):
+            lines += _identity(position, identity)
     if verdict.findings:
-        lines += ["", "Findings", *_findings(verdict.findings, verdict)]
+        lines += ["", "Findings", *finding_lines(verdict.findings, verdict)]
     if verdict.not_checked:
         lines += ["", "Not checked"]
         for item in verdict.not_checked:
-            lines += _wrap(item, "  - ", "    ")
+            lines += wrapped(item, "  - ", "    ")
     return "\n".join(lines) + "\n"
 
 
@@ -64,46 +74,51 @@ def _headline(verdict: LedgerVerdict) -> str:
     return f"{word}: proven are only transactions {proven.first_seqno} to {proven.last_seqno} ({proven.last_txid})"
 
 
-def _anchor(verdict: LedgerVerdict) -> str:
+def anchor_text(verdict: LedgerVerdict) -> str:
+    """The anchor, a line for each of its keys."""
     text = _ANCHORS.get(verdict.anchor_kind, verdict.anchor_kind)
     return text + "".join(f"\n{key}" for key in verdict.anchor_keys)
 
 
-def _counts(verdict: LedgerVerdict) -> str:
+def counts_text(verdict: LedgerVerdict) -> str:
+    """How much was read."""
     parts = [
-        _number(verdict.files, "file"),
-        _number(verdict.transactions, "transaction"),
-        _number(verdict.signatures, "signature"),
+        number(verdict.files, "file"),
+        number(verdict.transactions, "transaction"),
+        number(verdict.signatures, "signature"),
     ]
     return f"{', '.join(parts)}; level {verdict.level}"
 
 
-def _number(count: int, noun: str) -> str:
+def number(count: int, noun: str) -> str:
+    """A count with its noun."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def _tail(verdict: LedgerVerdict) -> str:
+def tail_text(verdict: LedgerVerdict) -> str:
+    """What follows the last signature."""
     tail = verdict.unsigned_tail
     if tail is None:
         return "nothing after the last signature"
-    return f"{_number(tail.count, 'transaction')} from seqno {tail.first_seqno} on, not proven"
+    return f"{number(tail.count, 'transaction')} from seqno {tail.first_seqno} on, not proven"
 
 
-def _identity(number: int, identity: IdentityReport) -> Iterator[str]:
-    yield f"{number:>3}  {identity.service_key_sha256 or '(key unknown)'}"
+def _identity(position: int, identity: IdentityReport) -> Iterator[str]:
+    yield f"{position:>3}  {identity.service_key_sha256 or '(key unknown)'}"
     first = str(identity.first_txid) if identity.first_txid is not None else "before the start"
     span = f"{first} to {identity.last_signed_txid or 'no signature'}"
     status = f"{identity.status}, " if identity.status else ""
-    text = f"{span}, {status}{_number(identity.signatures, 'signature')}; {TRUSTED_BY[identity.trusted_by]}"
-    yield from _wrap(text, "     ", "     ")
+    text = f"{span}, {status}{number(identity.signatures, 'signature')}; {TRUSTED_BY[identity.trusted_by]}"
+    yield from wrapped(text, "     ", "     ")
 
 
-def _findings(findings: Iterable[Finding], verdict: LedgerVerdict) -> list[str]:
+def finding_lines(findings: Iterable[Finding], verdict: LedgerVerdict) -> list[str]:
+    """Findings, each with its message and where it was met."""
     lines: list[str] = []
     for item in findings:
         where = f"  {item.txid}" if item.txid is not None else ""
         lines.append(f"  {item.severity.value} {item.code}{where}")
-        lines += _wrap(item.message, "    ", "    ")
+        lines += wrapped(item.message, "    ", "    ")
         if item.file is not None:
             lines.append(f"    {item.file}" + (f", offset {item.offset}" if item.offset is not None else ""))
         if item.severity is Severity.ERROR and item.txid is not None and verdict.proven is not None:
@@ -113,13 +128,15 @@ def _findings(findings: Iterable[Finding], verdict: LedgerVerdict) -> list[str]:
     return lines
 
 
-def _field(label: str, text: str) -> list[str]:
+def field_lines(label: str, text: str) -> list[str]:
+    """A labelled field; further lines of the text stand below it."""
     first, *rest = text.split("\n")
-    lines = _wrap(first, f"  {label:<{_LABEL - 2}}", " " * _LABEL)
+    lines = wrapped(first, f"  {label:<{_LABEL - 2}}", " " * _LABEL)
     return lines + [" " * _LABEL + line for line in rest]
 
 
-def _wrap(text: str, first: str, following: str) -> list[str]:
+def wrapped(text: str, first: str, following: str) -> list[str]:
+    """Lines of at most 80 columns."""
     return textwrap.wrap(
         text,
         _WIDTH,

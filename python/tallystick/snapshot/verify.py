@@ -35,6 +35,7 @@ from tallystick.errors import (
 )
 from tallystick.findings import Effect, Finding, Verdict, finding, verdict_of
 from tallystick.identity.endorsements import Endorsement
+from tallystick.identity.service_keys import IdentityEvidence
 from tallystick.identity.trust_anchor import TrustAnchor
 from tallystick.receipt import not_checked
 from tallystick.receipt.model import Expected, Kind, ReceiptResult
@@ -60,6 +61,7 @@ def audit_snapshot(
     file: str | None = None,
     endorsements: Iterable[Endorsement] = (),
     ledger: LedgerCopy | None = None,
+    identities: IdentityEvidence | None = None,
 ) -> SnapshotResult:
     """Verifies one snapshot; whatever is wrong with it is a finding in the result.
 
@@ -69,6 +71,7 @@ def audit_snapshot(
         file: its name, which is compared with the content if it is one that nodes give.
         endorsements: of older service keys, in any order.
         ledger: a copy of the ledger to compare with.
+        identities: what a bundle of past identities adds to the anchor.
     """
     try:
         snapshot = SnapshotFile.parse(data)
@@ -80,7 +83,7 @@ def audit_snapshot(
     if file is not None and name is None:
         findings.append(finding("snapshot-name-unknown", "file name is not one that nodes give: not compared"))
     links = [*endorsements, *(ledger.endorsements if ledger is not None else ())]
-    receipt = _judge_receipt(snapshot, anchor, links, file)
+    receipt = _judge_receipt(snapshot, anchor, links, identities, file)
     if receipt is None:
         findings.append(_without_receipt(name))
     else:
@@ -127,6 +130,7 @@ def verify_snapshot(
     file: str | None = None,
     endorsements: Iterable[Endorsement] = (),
     ledger: LedgerCopy | None = None,
+    identities: IdentityEvidence | None = None,
 ) -> VerifiedSnapshot:
     """Verifies one snapshot; arguments as for :func:`audit_snapshot`.
 
@@ -137,7 +141,7 @@ def verify_snapshot(
         VerificationError: it does not hold, or is malformed; ``code`` is that of the finding.
         UndecidedError: something that must be known to decide is missing: a receipt, or an anchor.
     """
-    result = audit_snapshot(data, anchor, file=file, endorsements=endorsements, ledger=ledger)
+    result = audit_snapshot(data, anchor, file=file, endorsements=endorsements, ledger=ledger, identities=identities)
     if result.verdict is not Verdict.VERIFIED:
         reason = result.findings[0]
         error = VerificationError if result.verdict is Verdict.FAILED else UndecidedError
@@ -165,13 +169,17 @@ def _without_receipt(name: SnapshotName | None) -> Finding:
 
 
 def _judge_receipt(
-    snapshot: SnapshotFile, anchor: TrustAnchor, endorsements: Iterable[Endorsement], file: str | None
+    snapshot: SnapshotFile,
+    anchor: TrustAnchor,
+    endorsements: Iterable[Endorsement],
+    identities: IdentityEvidence | None,
+    file: str | None,
 ) -> ReceiptResult | None:
     """(2) and (3): the receipt, with the snapshot's digest as the claims digest that it must prove."""
     if not snapshot.receipt:
         return None
     own_keys = _service_spkis(snapshot) if anchor.fingerprints - set(anchor.keys) else []
-    verifier = ReceiptVerifier(anchor.with_keys(own_keys), endorsements=endorsements)
+    verifier = ReceiptVerifier(anchor.with_keys(own_keys), endorsements=endorsements, identities=identities)
     [result] = verifier.audit([(file, snapshot.receipt)], [Expected(claims_digest=snapshot.entry_digest)])
     if result.kind not in (Kind.CCF_JSON, Kind.CCF_COSE):
         message = "what follows the snapshot is not a receipt"
