@@ -742,6 +742,8 @@ class GovernanceReplayer:
     def finish(self) -> list[GovernanceOutcome]:
         """Waits for all that is pending.
 
+        When it raises, what was ready is still to be had from ``outcomes``.
+
         Raises:
             LimitExceededError: too many scripts could not be interrupted.
         """

@@ -142,7 +142,9 @@ def _wrong_type(service: Consortium) -> None:
 @_cheat("a ballot is received and not counted", "gov-request-unused")
 def _ignored_ballot(service: Consortium) -> None:
     proposal_id = service.submit(service.members[0], _user(service))
-    message = service.request(service.members[1], "ballot", json.dumps({"ballot": NO}).encode(), proposal_id=proposal_id)
+    message = service.request(
+        service.members[1], "ballot", json.dumps({"ballot": NO}).encode(), proposal_id=proposal_id
+    )
     service.append(service.recorded(service.members[1], message))
 
 
@@ -540,7 +542,9 @@ def _recovery_rules(service: Consortium) -> None:
 def _recovery_identity(service: Consortium) -> None:
     service.sign()
     other = ServiceIdentity(service.source, service.curve)
-    service.recover(boot_writes={GOV + "service.previous_service_identity": {SINGLETON_KEY: json_bytes(other.certificate)}})
+    service.recover(
+        boot_writes={GOV + "service.previous_service_identity": {SINGLETON_KEY: json_bytes(other.certificate)}}
+    )
 
 
 @_cheat("a recovery trusts two pieces of code", "gov-recovery-wrong")
@@ -607,7 +611,8 @@ def _renew_node(service: Consortium, pem: str) -> None:
     node = service.node.id
     begin = service.source.now.strftime("%y%m%d%H%M%SZ")
     service.pass_proposal(
-        ("renew_node", {"node_id": node, "valid_from": begin, "days": 90}), changes={ENDORSED: {node.encode(): pem.encode()}}
+        ("renew_node", {"node_id": node, "valid_from": begin, "days": 90}),
+        changes={ENDORSED: {node.encode(): pem.encode()}},
     )
 
 
@@ -645,3 +650,104 @@ def honest_life(service: Consortium) -> None:
 def _open_proposals(service: Consortium) -> list[str]:
     rows = service.state[PROPOSALS_INFO].rows
     return [key.decode() for key, (_, value) in rows.items() if json.loads(value)["state"] == "Open"]
+
+
+# ------------------------------------------------------------------------------------ odd, and no proof of cheating
+
+
+@dataclass(frozen=True)
+class Oddity:
+    """Something that is worth a finding and proves nothing by itself.
+
+    Attributes:
+        name: what was done.
+        codes: of these findings, each must be there.
+        commit: does it.
+        verdict: of the replay.
+        stuck: whether it costs the replay a thread, and some seconds.
+    """
+
+    name: str
+    codes: tuple[str, ...]
+    commit: Callable[[Consortium], object]
+    verdict: str
+    stuck: bool = False
+
+
+ODDITIES: list[Oddity] = []
+
+# Fills a typed array that claims 2^53 elements: a loop inside the engine that looks at no deadline.
+ENDLESS = """export function vote () {
+  const a = new Uint8Array(1);
+  Object.defineProperty(a, 'length', { value: 2 ** 53 - 1 });
+  return Array.prototype.fill.call(a, 1).length > 0;
+}"""
+
+
+def _oddity(
+    name: str, *codes: str, verdict: str, stuck: bool = False
+) -> Callable[[Callable[[Consortium], object]], Callable[[Consortium], object]]:
+    def register(commit: Callable[[Consortium], object]) -> Callable[[Consortium], object]:
+        ODDITIES.append(Oddity(name, codes, commit, verdict, stuck))
+        return commit
+
+    return register
+
+
+@_oddity("a ballot throws, and is not counted", "gov-ballot-failed", verdict="verified")
+def _failed_ballot(service: Consortium) -> None:
+    proposal_id = service.submit(service.members[0], _user(service))
+    service.ballot(service.members[2], proposal_id, "export function vote () { throw new Error('no') }")
+    service.ballot(service.members[0], proposal_id)
+    votes = {member.id: True for member in service.members[:2]}
+    failures = {service.members[2].id: {"reason": "Error: no"}}
+    rows = service.user_rows(service.users[0])
+    service.ballot(
+        service.members[1], proposal_id, state="Accepted", votes=votes, info={"vote_failures": failures}, changes=rows
+    )
+
+
+@_oddity("a ballot runs for ever here, and gave a vote there", "gov-script-budget", verdict="undecided")
+def _looping_ballot(service: Consortium) -> None:
+    proposal_id, last = service.nearly(_user(service))
+    votes = {member.id: True for member in service.members[:2]}
+    rows = service.user_rows(service.users[0])
+    service.ballot(
+        last, proposal_id, "export function vote () { for (;;); }", state="Accepted", votes=votes, changes=rows
+    )
+
+
+@_oddity("a ballot cannot be interrupted", "gov-script-stuck", verdict="undecided", stuck=True)
+def _stuck_ballot(service: Consortium) -> None:
+    proposal_id = service.submit(service.members[0], _user(service))
+    service.ballot(service.members[0], proposal_id, ENDLESS)
+
+
+@_oddity(
+    "ballot after ballot cannot be interrupted",
+    "gov-script-stuck",
+    "gov-replay-stopped",
+    verdict="undecided",
+    stuck=True,
+)
+def _stuck_ballots(service: Consortium) -> None:
+    for number in range(6):
+        proposal_id = service.submit(service.members[0], _user(service))
+        service.ballot(service.members[0], proposal_id, f"// {number}\n{ENDLESS}")
+
+
+@_oddity("a ballot looks at the clock", "gov-unrepeatable", verdict="verified")
+def _clock(service: Consortium) -> None:
+    proposal_id = service.submit(service.members[0], _user(service))
+    service.ballot(service.members[0], proposal_id, "export function vote () { return Date.now() > 0 }")
+
+
+@_oddity("a table of the service is not known", "gov-table-unknown", verdict="verified")
+def _unknown_table(service: Consortium) -> None:
+    service.append({INTERNAL + "something_new": {SINGLETON_KEY: json_bytes(1)}})
+
+
+@_oddity("there are too many findings to list", "findings-not-listed", "gov-write-without-proposal", verdict="failed")
+def _many(service: Consortium) -> None:
+    rows = {f"nodes.kind_{number:03}": number for number in range(210)}
+    service.append({GOV + name: {SINGLETON_KEY: json_bytes(value)} for name, value in rows.items()})

@@ -37,6 +37,9 @@ NO = "export function vote (proposal, proposerId) { return false }"
 
 _START = 1_770_000_000
 
+# Proposals that the window against replay keeps, by default.
+_WINDOW = 100
+
 # Both signatures: constitutions read the latest root from the node's.
 _STYLE = Style("tests", mode=SignatureMode.DUAL, endorsements=True)
 
@@ -122,7 +125,9 @@ class Consortium(DemoService):
         sign1 = CoseSign1.parse(message)
         created_at = sign1.protected_headers["ccf.gov.msg.created_at"]
         key = f"{created_at:010d}:{hashlib.sha256(sign1.signature).hexdigest()}".encode()
-        return {RECENT: {key: json_bytes(proposal_id)}}
+        kept = sorted(self.state[RECENT].rows) if RECENT in self.state else []
+        oldest = kept[: max(0, len(kept) - (_WINDOW - 1))]
+        return {RECENT: {**dict.fromkeys(oldest), key: json_bytes(proposal_id)}}
 
     def body(self, *actions: tuple[str, object]) -> bytes:
         """Text of a proposal."""

@@ -399,7 +399,7 @@ class Replayer:
                 yield "gov-script-budget", f"ballot of member {member[:16]}… on {name}: {failure.message}"
             elif failure.kind in ("compile", "evaluate", "export"):
                 yield "gov-vote-wrong", f"ballot of member {member[:16]}… on {name} cannot be run: {failure.message}"
-            else:
+            elif recorded is None:
                 yield "gov-ballot-failed", f"ballot of member {member[:16]}… on {name}: {failure.message[:200]}"
         if info.final_votes is None:
             if info.state in ("Accepted", "Rejected") and info.ballots:

@@ -17,6 +17,9 @@ __all__ = ["GovernanceVerdict", "event_lines", "render_verdict", "standing_lines
 
 SCHEMA = "tallystick.governance-verdict/1"
 
+# What the ledger's verdict leaves to this one.
+_REPLAYED_HERE = "governance: "
+
 _WIDTH = 80
 _LISTED_CHANGES = 12
 
@@ -97,7 +100,8 @@ def _verdict_lines(verdict: GovernanceVerdict, quiet: bool) -> Iterator[str]:
     for missing in governance.not_checked:
         yield from _wrap(str(missing), "  - ", "    ")
     for text in ledger.not_checked:
-        yield from _wrap(text, "  - ", "    ")
+        if not text.startswith(_REPLAYED_HERE):
+            yield from _wrap(text, "  - ", "    ")
 
 
 def _headline(verdict: GovernanceVerdict) -> str:

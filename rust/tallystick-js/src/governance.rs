@@ -1,12 +1,13 @@
 //! One step in the life of one proposal, run again: `validate`, every ballot, `resolve`, `apply`, each in a
 //! context of its own, over the public tables as of the transaction before.
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rquickjs::function::Args;
 use rquickjs::{Coerced, Ctx, Object, Value};
+use sha2::{Digest, Sha256};
 
 use crate::api::{self, EffectValue, Host, Role, Setting};
 use crate::engine::{self, Budget, Code, FailureKind, Program, ScriptFailure};
@@ -90,8 +91,39 @@ pub struct Outcome {
     pub stuck: Option<String>,
 }
 
+/// Votes of ballots that looked at nothing but their arguments: the same script with the same arguments gives
+/// the same vote, so it need not run again for every ballot that arrives after it.
+#[derive(Debug, Default)]
+pub struct KnownVotes(Mutex<HashMap<[u8; 32], bool>>);
+
+impl KnownVotes {
+    /// Votes kept; when there are more, all are forgotten.
+    const MAX: usize = 1 << 14;
+
+    fn key(task: &Task, ballot: &str) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        for text in [ballot, task.proposer_id.as_str(), task.proposal.as_ref()] {
+            hasher.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes());
+            hasher.update(text);
+        }
+        hasher.finalize().into()
+    }
+
+    fn get(&self, key: &[u8; 32]) -> Option<bool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+    }
+
+    fn insert(&self, key: [u8; 32], vote: bool) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= Self::MAX {
+            known.clear();
+        }
+        known.insert(key, vote);
+    }
+}
+
 /// Runs `task`; `starting` is told the name of each call before it starts.
-pub fn run(task: &Task, starting: &mut dyn FnMut(&str)) -> Outcome {
+pub fn run(task: &Task, known: &KnownVotes, starting: &mut dyn FnMut(&str)) -> Outcome {
     let mut outcome = Outcome::default();
     let before = Rc::new(RefCell::new(TransactionView::new(task)));
     if task.validate {
@@ -100,8 +132,18 @@ pub fn run(task: &Task, starting: &mut dyn FnMut(&str)) -> Outcome {
     }
     before.borrow_mut().overlay(&task.before_resolve);
     for (member, ballot) in &task.ballots {
+        let key = KnownVotes::key(task, ballot);
+        if let Some(vote) = known.get(&key) {
+            outcome.votes.insert(member.clone(), vote);
+            continue;
+        }
         starting(&format!("ballot of member {member}"));
-        match vote(task, &before, member, ballot) {
+        before.borrow_mut().looked = Cell::new(false);
+        let result = vote(task, &before, member, ballot);
+        if let (Ok(vote), false) = (&result, before.borrow().looked.get()) {
+            known.insert(key, *vote);
+        }
+        match result {
             Ok(vote) => {
                 outcome.votes.insert(member.clone(), vote);
             }
@@ -231,6 +273,8 @@ struct TransactionView {
     application: Application,
     ledger_secret_seqno: u64,
     unrepeatable: BTreeSet<&'static str>,
+    /// Whether a script has used anything of this.
+    looked: Cell<bool>,
 }
 
 impl TransactionView {
@@ -241,6 +285,7 @@ impl TransactionView {
             application: Application::default(),
             ledger_secret_seqno: task.ledger_secret_seqno,
             unrepeatable: BTreeSet::new(),
+            looked: Cell::new(false),
         }
     }
 
@@ -254,6 +299,7 @@ impl TransactionView {
 
 impl Host for TransactionView {
     fn get(&self, table: &str, key: &[u8]) -> Option<Bytes> {
+        self.looked.set(true);
         match self.written.get(table).and_then(|written| written.get(key)) {
             Some(written) => written.clone(),
             None => self.tables.get(table, key).map(|found| Arc::clone(&found.value)),
@@ -261,10 +307,12 @@ impl Host for TransactionView {
     }
 
     fn version(&self, table: &str, key: &[u8]) -> Option<u64> {
+        self.looked.set(true);
         self.tables.get(table, key).map(|found| found.seqno)
     }
 
     fn entries(&self, table: &str) -> Vec<(Bytes, Bytes)> {
+        self.looked.set(true);
         let none = BTreeMap::new();
         let written = self.written.get(table).unwrap_or(&none);
         let committed = self.tables.table(table).map(tables::in_map_order).unwrap_or_default();
@@ -298,6 +346,7 @@ impl Host for TransactionView {
     }
 
     fn unrepeatable(&mut self, what: &'static str) {
+        self.looked.set(true);
         self.unrepeatable.insert(what);
     }
 }
@@ -350,6 +399,7 @@ mod tests {
             "export function vote (proposal, proposer) { return proposal === '{}' && proposer === 'm' }";
         let outcome = run(
             &task(&[("a", yes), ("b", yes), ("c", "export function vote() { throw 1 }")], true),
+            &KnownVotes::default(),
             &mut |_| (),
         );
         assert_eq!(outcome.validation, Some(Ok((true, "d".into()))));
@@ -380,7 +430,7 @@ mod tests {
         ];
         for (attempt, said) in attempts {
             let ballot = format!("export function vote() {{ {attempt}; return true }}");
-            let outcome = run(&task(&[("a", &ballot)], false), &mut |_| ());
+            let outcome = run(&task(&[("a", &ballot)], false), &KnownVotes::default(), &mut |_| ());
             assert!(
                 outcome.vote_failures["a"].message.contains(said),
                 "{attempt}: {}",
@@ -390,9 +440,25 @@ mod tests {
     }
 
     #[test]
+    fn only_a_vote_that_looked_at_nothing_is_kept() {
+        let known = KnownVotes::default();
+        let plain = "export const vote = () => true";
+        let looking = "export const vote = () => ccf.kv['public:ccf.gov.t'].size === 1";
+        let outcome = run(&task(&[("a", plain), ("b", looking)], false), &known, &mut |_| ());
+        assert_eq!(outcome.votes.values().collect::<Vec<_>>(), [&true, &true]);
+        let mut again = task(&[("a", plain), ("b", looking)], false);
+        again.tables = Tables::new();
+        let mut started = Vec::new();
+        let outcome = run(&again, &known, &mut |what| started.push(what.to_owned()));
+        assert_eq!(outcome.votes.values().collect::<Vec<_>>(), [&true, &false]);
+        assert_eq!(started, ["validate", "ballot of member b", "resolve"]);
+    }
+
+    #[test]
     fn what_cannot_be_repeated_is_told() {
         let outcome = run(
             &task(&[("a", "export const vote = () => Math.random() < 2 && Date.now() > 0")], false),
+            &KnownVotes::default(),
             &mut |_| (),
         );
         assert!(outcome.votes["a"]);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::governance::{self, Outcome, Task};
+use crate::governance::{self, KnownVotes, Outcome, Task};
 
 /// Native stack of a worker: the script's own budget plus what the engine's parser and regular expressions
 /// need beyond it, twice, because `validateConstitution` runs an engine inside an engine.
@@ -54,6 +54,7 @@ struct State {
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
+    known: KnownVotes,
     work: Condvar,
     progress: Condvar,
 }
@@ -93,13 +94,12 @@ impl Pool {
             return Err(PoolError::TooManyStuck);
         }
         if state.queue.len() >= self.capacity {
+            staff(&self.shared, self.jobs, &mut state)?;
             return Ok(Some(task));
         }
         state.queue.push_back((self.next_tag, task));
         self.next_tag += 1;
-        while state.workers < self.jobs {
-            start_worker(&self.shared, &mut state)?;
-        }
+        staff(&self.shared, self.jobs, &mut state)?;
         drop(state);
         self.shared.work.notify_one();
         Ok(None)
@@ -130,18 +130,26 @@ impl Pool {
         self.next_tag - self.next_out
     }
 
-    /// Whether nothing runs any more although tasks wait.
+    /// Makes sure that what waits will run: replaces workers that were given up.
     ///
     /// # Errors
-    /// [`PoolError::TooManyStuck`].
+    /// [`PoolError`] when nothing can run any more although tasks wait.
     pub fn check(&self) -> Result<(), PoolError> {
-        let state = self.shared.lock();
-        if state.stuck >= MAX_STUCK && state.running.is_empty() {
-            Err(PoolError::TooManyStuck)
-        } else {
-            Ok(())
+        let mut state = self.shared.lock();
+        give_up_stuck(&mut state);
+        if state.stuck < MAX_STUCK {
+            return staff(&self.shared, self.jobs, &mut state);
         }
+        if state.running.is_empty() { Err(PoolError::TooManyStuck) } else { Ok(()) }
     }
+}
+
+/// Starts workers up to the number wanted, when there is work for them.
+fn staff(shared: &Arc<Shared>, jobs: usize, state: &mut State) -> Result<(), PoolError> {
+    while state.workers < jobs && !state.queue.is_empty() {
+        start_worker(shared, state)?;
+    }
+    Ok(())
 }
 
 impl Drop for Pool {
@@ -196,7 +204,7 @@ fn work(shared: &Shared, worker: u64) {
         let slot = |what: &str| Slot { tag, what: what.to_owned(), give_up: Instant::now() + allowance };
         state.running.insert(worker, slot("start"));
         drop(state);
-        let outcome = governance::run(&task, &mut |what| {
+        let outcome = governance::run(&task, &shared.known, &mut |what| {
             if let Some(current) = shared.lock().running.get_mut(&worker) {
                 *current = slot(what);
             }
@@ -238,18 +246,39 @@ mod tests {
         }
     }
 
+    // A native loop over 2^53 elements of a typed array that ignores writes past its end.
+    const STUCK: &str = "export function vote() { const a = new Uint8Array(1); Object.defineProperty(a, 'length', {value: 2 ** 53 - 1}); Array.prototype.fill.call(a, 1); return true }";
+
+    #[test]
+    fn gives_up_after_a_few_stuck_threads() {
+        let mut pool = Pool::new(2, 8);
+        for _ in 0..6 {
+            assert!(pool.try_submit(task(STUCK)).unwrap().is_none());
+        }
+        let (start, mut stuck) = (Instant::now(), 0);
+        let ended = loop {
+            stuck += pool.take().iter().filter(|outcome| outcome.stuck.is_some()).count();
+            if let Err(error) = pool.check() {
+                break error;
+            }
+            assert!(start.elapsed() < Duration::from_secs(60));
+            pool.wait(Duration::from_millis(50));
+        };
+        assert_eq!((ended, stuck), (PoolError::TooManyStuck, MAX_STUCK));
+        assert!(pool.try_submit(task(STUCK)).is_err());
+    }
+
     #[test]
     fn keeps_the_order_and_survives_a_script_that_cannot_be_interrupted() {
         let mut pool = Pool::new(2, 8);
-        // A native loop over 2^53 elements of a typed array that ignores writes past its end.
-        let stuck = "export function vote() { const a = new Uint8Array(1); Object.defineProperty(a, 'length', {value: 2 ** 53 - 1}); Array.prototype.fill.call(a, 1); return true }";
-        let ballots = ["export const vote = () => true", stuck, "export const vote = () => false"];
+        let ballots = ["export const vote = () => true", STUCK, "export const vote = () => false"];
         for ballot in ballots {
             assert!(pool.try_submit(task(ballot)).unwrap().is_none());
         }
         let mut outcomes = Vec::new();
         let start = Instant::now();
         while pool.pending() > 0 && start.elapsed() < Duration::from_secs(30) {
+            pool.check().unwrap();
             pool.wait(Duration::from_millis(50));
             outcomes.extend(pool.take());
         }

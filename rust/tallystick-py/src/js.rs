@@ -191,6 +191,8 @@ type Compiled = (String, Result<Arc<Program>, tallystick_js::ScriptFailure>);
 #[pyclass(frozen, module = "tallystick._native")]
 struct GovernanceReplayer {
     pool: Mutex<Pool>,
+    /// Outcomes taken by a `finish` that then failed.
+    kept: Mutex<Vec<Outcome>>,
     compiled: Mutex<Vec<Compiled>>,
     budget: Budget,
 }
@@ -240,7 +242,12 @@ impl GovernanceReplayer {
             stack_bytes: max_stack_bytes,
             time: Duration::from_millis(max_time_ms),
         };
-        Self { pool: Mutex::new(Pool::new(jobs, max_pending)), compiled: Mutex::default(), budget }
+        Self {
+            pool: Mutex::new(Pool::new(jobs, max_pending)),
+            kept: Mutex::default(),
+            compiled: Mutex::default(),
+            budget,
+        }
     }
 
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of the Python side")]
@@ -297,16 +304,16 @@ impl GovernanceReplayer {
     }
 
     fn outcomes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let ready = locked(&self.pool).take();
+        let mut ready = std::mem::take(&mut *locked(&self.kept));
+        ready.extend(locked(&self.pool).take());
         Self::outcome_list(py, ready)
     }
 
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let mut outcomes = Vec::new();
         loop {
             let waited = py.detach(|| {
                 let mut pool = locked(&self.pool);
-                outcomes.extend(pool.take());
+                locked(&self.kept).extend(pool.take());
                 if pool.pending() == 0 {
                     return Ok(true);
                 }
@@ -315,7 +322,7 @@ impl GovernanceReplayer {
                 Ok(false)
             });
             if waited.map_err(|error| limit(py, error))? {
-                return Self::outcome_list(py, outcomes);
+                return self.outcomes(py);
             }
             py.check_signals()?;
         }
