@@ -747,7 +747,9 @@ def _unknown_table(service: Consortium) -> None:
     service.append({INTERNAL + "something_new": {SINGLETON_KEY: json_bytes(1)}})
 
 
-@_oddity("there are too many findings to list", "findings-not-listed", "gov-write-without-proposal", verdict="failed")
+@_oddity(
+    "there are too many findings to list", "gov-findings-not-listed", "gov-write-without-proposal", verdict="failed"
+)
 def _many(service: Consortium) -> None:
     rows = {f"nodes.kind_{number:03}": number for number in range(210)}
     service.append({GOV + name: {SINGLETON_KEY: json_bytes(value)} for name, value in rows.items()})

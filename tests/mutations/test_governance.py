@@ -13,6 +13,7 @@ from mutations.governance_table import CHEATS, ODDITIES, Cheat, Oddity, honest_l
 from support.consortium import Consortium
 from tallystick import _native
 from tallystick.demo.styles import STYLES
+from tallystick.governance.codes import GOVERNANCE_CODES
 from tallystick.governance.ledger import replay_governance
 from tallystick.governance.replay import Budgets
 from tallystick.governance.report import GovernanceReport
@@ -121,3 +122,11 @@ def test_replay_stops_at_a_gap(tmp_path: Path) -> None:
     assert "gov-read-stopped" in _codes(report)
     assert report.verdict.value == "undecided"
     assert report.counts.accepted == 2
+
+
+def test_every_code_is_shown() -> None:
+    shown = {code for row in (*CHEATS, *ODDITIES) for code in row.codes}
+    # By the two tests above.
+    shown |= {"gov-no-genesis", "gov-read-stopped"}
+
+    assert shown == set(GOVERNANCE_CODES)

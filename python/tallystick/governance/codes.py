@@ -22,6 +22,9 @@ _RECORDS: dict[str, CodeInfo] = {
         "chunks.",
         _UNDECIDES,
     ),
+    "gov-findings-not-listed": CodeInfo(
+        _N, "more findings of the same code were met than are listed", "Mend the listed ones first."
+    ),
     "gov-read-stopped": CodeInfo(
         _W,
         "the ledger could not be read to its end",

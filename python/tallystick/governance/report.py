@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field, fields
 
-from tallystick.findings import CATALOGUE, CodeInfo, Effect, Finding, Severity, Verdict, register, verdict_of
+from tallystick.findings import CATALOGUE, Effect, Finding, Verdict, verdict_of
 from tallystick.governance.events import Event, when
 
 __all__ = ["SCHEMA", "Counts", "GovernanceReport", "Member", "NotChecked", "Notes", "Standing"]
@@ -18,15 +18,6 @@ _LISTED = 200
 
 # Transaction IDs listed for one thing that was not checked.
 _EXAMPLES = 5
-
-register(
-    "governance",
-    {
-        "findings-not-listed": CodeInfo(
-            Severity.NOTE, "more findings of the same code were met than are listed", "Mend the listed ones first."
-        )
-    },
-)
 
 
 @dataclass
@@ -175,9 +166,9 @@ class Notes:
         ordered = [item for _, item in sorted(self._findings, key=lambda pair: pair[0])]
         for code, count in sorted(self._codes.items()):
             if count > _LISTED:
-                info = CATALOGUE["findings-not-listed"]
+                info = CATALOGUE["gov-findings-not-listed"]
                 message = f"{count - _LISTED} more findings {code}"
-                ordered.append(Finding("findings-not-listed", info.severity, message, effect=info.verdict_effect))
+                ordered.append(Finding("gov-findings-not-listed", info.severity, message, effect=info.verdict_effect))
         return tuple(ordered)
 
     def all_not_checked(self) -> tuple[NotChecked, ...]:
