@@ -47,6 +47,15 @@ peer:  ## install the official ccf package beside, for differential tests and be
 	$(PYTHON) -m venv $(PEER_VENV)
 	$(PEER_VENV)/bin/python -m pip install --quiet --ignore-requires-python '$(PEER_CCF)' 'cbor2<6'
 
+# Tools of the tests that look at pages; beside the checkout, for they are no part of the package.
+BROWSER_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tallystick-browser-tools
+
+.PHONY: browser-tools
+browser-tools:  ## install axe-core and the SARIF schema from npm, for tests (Chromium is a package of the system)
+	mkdir -p '$(BROWSER_TOOLS)'
+	npm install --prefix '$(BROWSER_TOOLS)' --ignore-scripts --no-audit --no-fund --loglevel=error \
+	  axe-core@4.14.1 @microsoft/jest-sarif@1.0.0-beta.0
+
 # ------------------------------------------------------------------ checks without running the tests
 
 .PHONY: lint

@@ -89,7 +89,7 @@ def test_a_private_key_is_no_certificate(tmp_path: Path) -> None:
     assert str(path) in outcome.stderr
 
 
-@pytest.mark.parametrize("output_format", ["text", "json", "jsonl", "sarif", "junit"])
+@pytest.mark.parametrize("output_format", ["text", "json", "jsonl", "sarif", "junit", "html"])
 def test_output_file(output_format: str, certificate: Path, tmp_path: Path) -> None:
     target = tmp_path / "report"
 

@@ -22,6 +22,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import tallystick.audit.codes  # noqa: F401 -- registers the codes of findings
 from tallystick._native import Entry, LedgerScanner, MerkleTree, ScanBatch, SignatureRecord
@@ -49,7 +50,7 @@ from tallystick.identity.trust_anchor import TrustAnchor
 from tallystick.ledger.directory import CoverPart, LedgerFiles, find_ledger_files
 from tallystick.types import TxId
 
-__all__ = ["LEVELS", "AuditedLedger", "audit_and_watch", "audit_ledger", "verify_ledger"]
+__all__ = ["LEVELS", "AuditedLedger", "Observer", "audit_and_watch", "audit_ledger", "verify_ledger"]
 
 LEVELS = ("parse", "offsets", "headers", "merkle", "full")
 """How much to check, each level including those before it; only ``full`` checks signatures."""
@@ -76,6 +77,16 @@ class AuditedLedger:
     chain: Chain
 
 
+class Observer(Protocol):
+    """Sees what an audit reads, as it reads it: a report's figures, an export's rows.
+
+    Whatever it makes of that speaks of the same bytes as the verdict. It takes no part in the verdict.
+    """
+
+    def observe(self, batch: ScanBatch, path: str) -> None:
+        """Takes consecutive transactions of the file ``path``, in ledger order. What it raises ends the audit."""
+
+
 def audit_ledger(
     paths: Iterable[str | os.PathLike[str]],
     anchor: TrustAnchor | None = None,
@@ -88,6 +99,7 @@ def audit_ledger(
     receipts: Sequence[str | os.PathLike[str]] = (),
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    observers: Sequence[Observer] = (),
 ) -> LedgerVerdict:
     """Audits a ledger, and reports everything that was found.
 
@@ -101,6 +113,7 @@ def audit_ledger(
         receipts: files of receipts whose transactions the ledger must hold.
         checkpoint: file to go on from, and to write when the ledger is verified.
         progress: called now and then.
+        observers: see what is read.
 
     Raises:
         UsageError: the arguments do not fit together, or name what is not there.
@@ -120,6 +133,7 @@ def audit_ledger(
     files = find_ledger_files(given, uncommitted=uncommitted, recovery=recovery)
     run = _Run(files, anchor, level=level, jobs=jobs, claims=claims, resume=resume, progress=progress)
     run.keep_checkpoint = checkpoint is not None
+    run.observers = observers
     verdict = run.audit(head, given)
     if checkpoint is not None and verdict.verdict is Verdict.VERIFIED:
         run.write_checkpoint(checkpoint, verdict)
@@ -192,6 +206,7 @@ class _Run:
     keep_checkpoint = False
     watch: Watcher | None = None
     chain = Chain(())
+    observers: Sequence[Observer] = ()
 
     def __init__(
         self,
@@ -312,6 +327,11 @@ class _Run:
             )
         for batch in self._scan(parts, tree):
             self._fold_batch(batch)
+            self._show(batch, parts)
+
+    def _show(self, batch: ScanBatch, parts: Sequence[CoverPart]) -> None:
+        for observer in self.observers:
+            observer.observe(batch, parts[batch.file_index].file.path)
 
     def _scan(self, parts: Sequence[CoverPart], tree: MerkleTree | None) -> Iterable[ScanBatch]:
         resume = self._resume
@@ -387,6 +407,7 @@ class _Run:
         resume, self._resume = self._resume, None
         for batch in self._scan(parts, None):
             self._signatures += len(batch.signatures)
+            self._show(batch, parts)
         self._resume = resume
 
     def _place(self, file_index: int, offset: int, view: int, seqno: int) -> Position:

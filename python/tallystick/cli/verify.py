@@ -6,13 +6,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tallystick.cli.exit_status import ExitStatus
 
+if TYPE_CHECKING:
+    from tallystick.audit.auditor import Observer
+    from tallystick.audit.verdict import LedgerVerdict
+
 _LEVELS = ("parse", "offsets", "headers", "merkle", "full")
-_FORMATS = ("text", "json", "jsonl", "sarif", "junit")
+_FORMATS = ("text", "json", "jsonl", "sarif", "junit", "html")
 
 # A line this often is enough for eyes, and costs nothing.
 _PROGRESS_SECONDS = 0.2
@@ -96,6 +101,9 @@ def verify(
     if output is not None and not Path(output).absolute().parent.is_dir():
         raise click.UsageError(f"directory of --output does not exist: {output}")
     progress = None if quiet or not sys.stderr.isatty() else _Progress()
+    figures = (
+        _Figures(paths, uncommitted=uncommitted, recovery=recovery, jobs=jobs) if output_format == "html" else None
+    )
     try:
         verdict = audit_ledger(
             paths,
@@ -108,11 +116,12 @@ def verify(
             receipts=receipts,
             checkpoint=checkpoint,
             progress=progress,
+            observers=figures.observers if figures is not None else (),
         )
     finally:
         if progress is not None:
             progress.clear()
-    _write(_renderer(output_format, quiet)(verdict), output)
+    _write(figures.page(verdict) if figures is not None else _renderer(output_format, quiet)(verdict), output)
     outcomes = {"verified": ExitStatus.OK, "failed": ExitStatus.FAILED, "undecided": ExitStatus.UNDECIDED}
     return int(outcomes[verdict.verdict.value])
 
@@ -153,6 +162,26 @@ def _write(text: str, output: str | None) -> None:
     from tallystick.audit.checkpoint import write_atomically
 
     write_atomically(output, text)
+
+
+class _Figures:
+    """What an HTML report shows beside the verdict, seen in the same pass over the files."""
+
+    def __init__(self, paths: tuple[str, ...], *, uncommitted: bool, recovery: bool, jobs: int) -> None:
+        from tallystick.audit.activity import Activity
+        from tallystick.governance.ledger import GovernanceObserver
+
+        self._activity = Activity()
+        # Scripts are the business of `gov verify`: they take long, and a page is no place to say what they gave.
+        self._governance = GovernanceObserver(
+            paths, uncommitted=uncommitted, recovery=recovery, jobs=jobs, run_scripts=False
+        )
+        self.observers: tuple[Observer, ...] = (self._activity, self._governance)
+
+    def page(self, verdict: LedgerVerdict) -> str:
+        from tallystick.report.html import render_html
+
+        return render_html(verdict, activity=self._activity, governance=self._governance.report())
 
 
 class _Progress:

@@ -16,7 +16,7 @@ from tallystick.ledger.ledger import Ledger
 from tallystick.tables.names import SIGNATURES, SINGLETON_KEY
 from tallystick.types import TxId
 
-__all__ = ["replay_governance"]
+__all__ = ["GovernanceObserver", "replay_governance"]
 
 # A request is executed on top of the latest transaction that its node knows; others may commit in between.
 ROOTS_TRIED = 64
@@ -74,6 +74,56 @@ def replay_governance(
     return replayer.finish()
 
 
+class GovernanceObserver:
+    """Replays governance from what an audit reads, so that both speak of the same bytes, read once.
+
+    Args:
+        paths: as given to the audit.
+        uncommitted, recovery: likewise.
+        budgets, jobs, run_scripts: as for :func:`replay_governance`.
+    """
+
+    def __init__(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        uncommitted: bool = False,
+        recovery: bool = False,
+        budgets: Budgets | None = None,
+        jobs: int = 0,
+        run_scripts: bool = True,
+    ) -> None:
+        self._replayer = Replayer(budgets if budgets is not None else Budgets(), jobs, run_scripts, None)
+        ledger = Ledger(paths, uncommitted=uncommitted, recovery=recovery, allow_gaps=True)
+        self._feed = _Feed(self._replayer, ledger, None)
+        self._stopped = False
+
+    def observe(self, batch: ScanBatch, path: str) -> None:
+        """Takes the next transactions; what stands after a gap, or without the beginning, is left aside."""
+        if self._stopped or not batch.count:
+            return
+        expected = (self._feed.last_seqno or 0) + 1
+        if batch.first_seqno != expected:
+            self._stopped = True
+            code = "gov-no-genesis" if expected == 1 else "gov-read-stopped"
+            message = (
+                "the ledger does not start at seqno 1: governance was not replayed"
+                if expected == 1
+                else f"seqno {expected} and what follows is missing: replay stops there"
+            )
+            self._replayer.notes.add(expected, finding(code, message))
+            return
+        try:
+            self._feed.take(batch, path)
+        except (FormatError, LimitExceededError) as error:
+            self._stopped = True
+            self._feed.stop(error)
+
+    def report(self) -> GovernanceReport:
+        """What came of it; to be called once, at the end."""
+        return self._replayer.finish()
+
+
 class _Feed:
     """Reads consecutive chunk files into a replayer."""
 
@@ -96,14 +146,17 @@ class _Feed:
         )
         try:
             for batch in scanner:
-                self._take(batch, parts[batch.file_index].file.path)
+                self.take(batch, parts[batch.file_index].file.path)
         except (FormatError, LimitExceededError) as error:
-            self._replayer.notes.add(
-                (self.last_seqno or 0) + 1,
-                finding("gov-read-stopped", f"replay stops: {error.message}", file=error.location.file),
-            )
+            self.stop(error)
 
-    def _take(self, batch: ScanBatch, path: str) -> None:
+    def stop(self, error: FormatError | LimitExceededError) -> None:
+        self._replayer.notes.add(
+            (self.last_seqno or 0) + 1,
+            finding("gov-read-stopped", f"replay stops: {error.message}", file=error.location.file),
+        )
+
+    def take(self, batch: ScanBatch, path: str) -> None:
         for item in _in_order(batch):
             seqno = item.seqno
             if isinstance(item, SignatureRecord):

@@ -14,6 +14,7 @@ __all__ = [
     "counts_text",
     "field_lines",
     "finding_lines",
+    "headline",
     "number",
     "render_text",
     "tail_text",
@@ -42,7 +43,7 @@ _ANCHORS = {
 
 def render_text(verdict: LedgerVerdict, *, quiet: bool = False) -> str:
     """The report as text, ending in a newline; ``quiet`` keeps the first line and failing findings."""
-    lines = [_headline(verdict)]
+    lines = [headline(verdict)]
     if quiet:
         lines += finding_lines([item for item in verdict.findings if item.verdict_effect is not Effect.NONE], verdict)
         return "\n".join(lines) + "\n"
@@ -62,7 +63,8 @@ def render_text(verdict: LedgerVerdict, *, quiet: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _headline(verdict: LedgerVerdict) -> str:
+def headline(verdict: LedgerVerdict) -> str:
+    """The verdict in one line: a word in capitals, a colon, what it means."""
     proven = verdict.proven
     if verdict.verdict is Verdict.VERIFIED and proven is not None:
         return f"VERIFIED: transactions {proven.first_seqno} to {proven.last_seqno} ({proven.last_txid}) are proven"

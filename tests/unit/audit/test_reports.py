@@ -1,8 +1,9 @@
-"""One verdict, five renderings; the JSON one against its published schema."""
+"""One verdict, six renderings; the JSON one against its published schema."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from xml.dom import minidom
@@ -12,8 +13,10 @@ import pytest
 from junitparser import JUnitXml
 
 import tallystick.audit.codes  # noqa: F401 -- registers the codes
+from support.browser import browser_tools
 from tallystick.audit.verdict import IdentityReport, LedgerVerdict, ProvenRange, UnsignedTail
 from tallystick.findings import Verdict, finding
+from tallystick.report.html import render_html
 from tallystick.report.json import render_json, render_jsonl
 from tallystick.report.junit import render_junit
 from tallystick.report.sarif import render_sarif
@@ -144,3 +147,68 @@ def test_junit_survives_any_message() -> None:
 
 def test_junit_of_a_verified_ledger_has_no_failure() -> None:
     assert 'failures="0"' in render_junit(VERIFIED)
+
+
+def test_sarif_follows_its_schema() -> None:
+    schema = json.loads(
+        browser_tools("@microsoft/jest-sarif/lib/schemas/sarif-2.1.0-rtm.5.json").read_text(encoding="utf-8")
+    )
+    hostile = finding("copy-conflict", "<&\"' \x00\x1b[31m ]]>", file="a\x07 ü#?<file>", offset=2**62, txid="2.7")
+    for verdict in (FAILED, VERIFIED, NOTHING, replace(FAILED, findings=(hostile,))):
+        jsonschema.Draft7Validator(schema).validate(json.loads(render_sarif(verdict)))
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft7Validator(schema).validate({**json.loads(render_sarif(FAILED)), "version": "2.0.0"})
+
+
+REFERENCE = re.compile(r"""(?:src|href|action|data|srcset|poster|background)\s*=\s*["']?([^"'\s>]+)|url\(([^)]*)\)""")
+
+
+def test_html_refers_to_nothing_and_runs_nothing() -> None:
+    page = render_html(FAILED)
+
+    assert {one or other for one, other in REFERENCE.findall(page)} <= {"data:,", "#hatch"}
+    assert "<script" not in page
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_html_escapes_what_strangers_wrote() -> None:
+    evil = "<script>alert(1)</script>\u202e\x1b[31m\"'&"
+    verdict = replace(
+        FAILED, findings=(finding("copy-conflict", evil, file=evil, txid=evil),), paths=(evil,), not_checked=(evil,)
+    )
+
+    page = render_html(verdict)
+
+    assert "<script" not in page
+    assert "\u202e" not in page
+    assert "\x1b" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\u202e\\x1b[31m&quot;&#x27;&amp;" in page
+
+
+@pytest.mark.parametrize(
+    ("verdict", "texts"),
+    [
+        (FAILED, ["FAILED", "Proven are only transactions 1 to 5 (2.5).", "Because: differs at 2.7.", "seqno 10 on"]),
+        (VERIFIED, ["VERIFIED", "Transactions 1 to 5 (2.5) are proven.", "<p>None.</p>"]),
+        (NOTHING, ["UNDECIDED", "Nothing is proven.", "<p>Nothing.</p>"]),
+    ],
+)
+def test_html_says_the_verdict_first(verdict: LedgerVerdict, texts: list[str]) -> None:
+    page = render_html(verdict)
+
+    assert page.index("<h1>") < page.index(texts[0], page.index("<h1>")) < page.index("<h2")
+    for text in texts:
+        assert text in page
+
+
+def test_html_is_well_formed_and_the_same_each_time() -> None:
+    document = render_html(FAILED).replace("<!doctype html>", "")
+    for void in ("meta", "link"):
+        document = re.sub(rf"<{void}([^>]*)>", rf"<{void}\1/>", document)
+
+    parsed = minidom.parseString(document.replace("<br>", "<br/>"))  # noqa: S318 -- our own
+
+    assert parsed.documentElement.getAttribute("lang") == "en"
+    assert render_html(FAILED) == render_html(FAILED)
