@@ -34,10 +34,14 @@ use fold::Fold;
 use framer::{Framer, Segment, Stop};
 use segment::Parsed;
 
-/// Bytes of file content in flight between the stages, whatever the size of the ledger.
-const IN_FLIGHT_BYTES: usize = 64 << 20;
-/// Largest segment: large enough that handing it on costs nothing, small enough to stay in a cache.
-const MAX_SEGMENT_BYTES: usize = 2 << 20;
+/// Most bytes of file content in flight between the stages, whatever the size of the ledger.
+const MAX_IN_FLIGHT_BYTES: usize = 64 << 20;
+/// Segments in flight for each worker: enough that none waits for the framer or for the fold. More would only push
+/// each other out of the caches.
+const SEGMENTS_PER_JOB: usize = 8;
+/// Largest segment: large enough that handing it on costs nothing, small enough that it is still in a cache when it
+/// is framed and hashed. Measured: 0.25 to 1 MiB are equal, smaller and larger ones are slower.
+const MAX_SEGMENT_BYTES: usize = 512 << 10;
 /// Smallest segment, for machines with many cores.
 const MIN_SEGMENT_BYTES: usize = 128 << 10;
 /// Most worker threads.
@@ -157,8 +161,8 @@ impl Scanner {
             options.jobs = available_parallelism().map_or(1, usize::from);
         }
         options.jobs = options.jobs.min(MAX_JOBS);
-        let segment_bytes =
-            (IN_FLIGHT_BYTES / (options.jobs * 4)).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES);
+        let segment_bytes = (MAX_IN_FLIGHT_BYTES / (options.jobs * SEGMENTS_PER_JOB))
+            .clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES);
         let fold = Fold::new(options.level, std::mem::take(&mut options.start));
         Self {
             options,
@@ -253,7 +257,7 @@ impl Scanner {
         let (to_workers, segments) = sync_channel::<Segment>(self.options.jobs * 2);
         let (to_fold, results) = channel::<Ordered>();
         let segments = Arc::new(Mutex::new(segments));
-        let budget = Arc::new(Budget::new(IN_FLIGHT_BYTES));
+        let budget = Arc::new(Budget::new(self.segment_bytes * self.options.jobs * SEGMENTS_PER_JOB));
         let mut threads =
             Threads { results: Mutex::new(results), budget: Arc::clone(&budget), handles: Vec::new() };
         for _ in 0..self.options.jobs {
