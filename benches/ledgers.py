@@ -12,12 +12,13 @@ from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
 
-from tallystick.demo.identities import KeySource
+from tallystick.demo.identities import KeySource, MemberIdentity
 from tallystick.demo.receipts import json_receipt
-from tallystick.demo.service import DemoService
-from tallystick.ledger.writer import DEFAULT_CHUNK_BYTES
+from tallystick.demo.service import DemoService, demo_constitution
+from tallystick.ledger.writer import DEFAULT_CHUNK_BYTES, json_bytes
+from tallystick.tables.names import CONSTITUTION, SINGLETON_KEY
 
-__all__ = ["Workload", "cache_directory", "make_ledger", "make_receipts"]
+__all__ = ["Workload", "cache_directory", "make_governance", "make_ledger", "make_receipts"]
 
 _SOURCE_DATE = datetime(2026, 1, 1, tzinfo=timezone.utc)
 # Rows are spread over this many keys, so that the values repeat as little as an application's would.
@@ -117,3 +118,45 @@ def make_receipts(number: int, directory: Path) -> tuple[Path, Path]:
     certificate.write_text(service.service.certificate, encoding="utf-8")
     done.touch()
     return receipts, certificate
+
+
+def _constitution_of_usual_size() -> str:
+    """The demonstration's rules among as much code as real constitutions have: some 50 kB, none of it called."""
+    action = """
+function unusedAction%d(args) {
+  if (typeof args.name !== "string" || args.name.length > %d) {
+    throw new Error(`name ${args.name} of action %d must be a short string`);
+  }
+  const table = ccf.kv["public:ccf.gov.example.table%d"];
+  table.set(ccf.strToBuf(args.name), ccf.jsonCompatibleToBuf({ number: %d, value: args.value ?? null }));
+}
+"""
+    return demo_constitution() + "".join(action % ((number,) * 5) for number in range(140))
+
+
+def make_governance(proposals: int, directory: Path) -> tuple[Path, Path]:
+    """A ledger of ``proposals`` proposals that three ballots of five members accept, and its certificate."""
+    home = directory / f"governance-{proposals}-v1"
+    ledger, certificate, done = home / "ledger", home / "service-cert.pem", home / "done"
+    if done.exists():
+        return ledger, certificate
+    shutil.rmtree(home, ignore_errors=True)
+    started = time.perf_counter()
+    source = KeySource(_SOURCE_DATE, reuse_rsa=True)
+    service = DemoService(ledger, "6.x", source, count(1_770_000_000).__next__, members=5)
+    service.genesis()
+    service.open()
+    rules = _constitution_of_usual_size()
+    rows = {CONSTITUTION: {SINGLETON_KEY: json_bytes(rules)}}
+    service.decide("set_constitution", {"constitution": rules}, lambda: rows)
+    users = [MemberIdentity.create(source, f"user{number}") for number in range(3)]
+    for number in range(proposals):
+        user = users[number % len(users)]
+        service.set_user(user.certificate, user.id)
+        if number % 25 == 24:
+            service.sign(close_chunk=number % 1000 == 999)
+    service.sign(close_chunk=True)
+    certificate.write_text(service.service.certificate, encoding="utf-8")
+    done.touch()
+    print(f"made {home.name} in {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    return ledger, certificate

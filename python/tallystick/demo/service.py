@@ -46,12 +46,16 @@ _ENDORSED = _GOV + "nodes.endorsed_certificates"
 _MEMBERS_INFO = _GOV + "members.info"
 _ACKS = _GOV + "members.acks"
 _PROPOSALS = _GOV + "proposals"
+_RECENT = _GOV + "cose_recent_proposals"
 _PROPOSALS_INFO = _GOV + "proposals_info"
 _ENDORSEMENT = _INTERNAL + "previous_service_identity_endorsement"
 _SHARES = _INTERNAL + "recovery_shares"
 _SUBMITTED = _INTERNAL + "encrypted_submitted_shares"
 _LAST_ROOT = _INTERNAL + "previous_service_last_signed_root"
 _HISTORICAL = _INTERNAL + "historical_encrypted_ledger_secret"
+
+# Proposals that the window against replay keeps, as CCF does by default.
+_RECENT_REQUESTS = 100
 
 # A recovered service starts two views after the last one: one for the election that never came.
 RECOVERY_VIEW_STEP = 2
@@ -312,12 +316,17 @@ class DemoService(LedgerForge):
         proposal_id = hashlib.sha256(self.writer.tree.root() + digest).hexdigest()
         if not self.style.http_requests:
             recent = f"{created_at:010d}:{digest.hex()}".encode()
-            tables[_GOV + "cose_recent_proposals"] = {recent: json_bytes(proposal_id)}
+            tables[_RECENT] = {**self._oldest_requests(), recent: json_bytes(proposal_id)}
         info = {"ballots": {}, "proposer_id": member.id, "state": "Open"}
         tables[_PROPOSALS] = {proposal_id.encode(): payload}
         tables[_PROPOSALS_INFO] = {proposal_id.encode(): json_bytes(info)}
         self.append(tables)
         return proposal_id
+
+    def _oldest_requests(self) -> dict[bytes, bytes | None]:
+        """Rows that leave the window against replay when one more request comes in."""
+        kept = sorted(self.state[_RECENT].rows) if _RECENT in self.state else []
+        return dict.fromkeys(kept[: max(0, len(kept) - (_RECENT_REQUESTS - 1))])
 
     def vote(
         self, member: MemberIdentity, proposal_id: str, apply: Callable[[], Changes] | None = None
