@@ -35,6 +35,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "decrypt": ("tallystick.cli.secrets:decrypt", "Authenticate entries and show private tables."),
     "read-ledger": ("tallystick.cli.read_ledger:read_ledger", "Take the official read_ledger.py's flags."),
     "gov": ("tallystick.cli.gov:gov", "Replay governance: members, proposals, ballots, rules."),
+    "split": ("tallystick.cli.repair:split", "Split a chunk file in two."),
+    "join": ("tallystick.cli.repair:join", "Join chunk files into one."),
+    "extract": ("tallystick.cli.repair:extract", "Write a range of transactions to a chunk file."),
+    "doctor": ("tallystick.cli.repair:doctor", "Say what a node would do with a ledger directory."),
     "demo": ("tallystick.cli.demo:demo", "Write a small service ledger, verify it, catch three tamperings."),
 }
 

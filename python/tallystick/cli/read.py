@@ -31,7 +31,7 @@ from tallystick.tables.decode import decode_key, parse_key
 from tallystick.tables.names import CATALOGUE
 from tallystick.types import TxId
 
-__all__ = ["history", "log", "open_ledger", "show", "state", "table_filter"]
+__all__ = ["history", "log", "open_ledger", "parse_range", "show", "state", "table_filter"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -109,18 +109,23 @@ def open_ledger(paths: Iterable[str], *, uncommitted: bool, recovery: bool, quie
     return ledger
 
 
-def _parse_range(text: str | None) -> tuple[int | None, int | None]:
+def parse_range(text: str | None, what: str = "--range") -> tuple[int | None, int | None]:
+    """First and last seqno of ``A:B``, ``A:``, ``:B`` or a single seqno; None where it is open, or ``text`` is.
+
+    Raises:
+        UsageError: it is something else.
+    """
     if text is None:
         return None, None
     match = re.fullmatch(r"([0-9]{0,19})(?:(:)([0-9]{0,19}))?", text)
     if match is None or not (match[1] or match[3]):
-        raise UsageError(f"--range {text!r}: expected SEQNO, A:B, A: or :B", code="range-malformed")
+        raise UsageError(f"{what} {text!r}: expected SEQNO, A:B, A: or :B", code="range-malformed")
     first = int(match[1]) if match[1] else None
     if match[2] is None:
         return first, first
     last = int(match[3]) if match[3] else None
     if first is not None and last is not None and last < first:
-        raise UsageError(f"--range {text!r}: ends before it begins", code="range-malformed")
+        raise UsageError(f"{what} {text!r}: ends before it begins", code="range-malformed")
     return first, last
 
 
@@ -152,7 +157,7 @@ def log(
     With --tables or --key only transactions that write or remove something that fits. Nothing is verified.
     """
     select = _Selection(table_filter(tables), None if key is None else parse_key(key))
-    first, last = _parse_range(seqnos)
+    first, last = parse_range(seqnos)
     ledger = open_ledger(paths, uncommitted=uncommitted, recovery=recovery, quiet=quiet)
     output = Output(style)
     chosen = _limited(select.of(ledger.transactions(first, last)), limit)
@@ -442,7 +447,7 @@ def history(
     if len(paths) < 3:
         raise UsageError("expected PATH..., then TABLE and KEY", code="argument-missing")
     *places, table, key = paths
-    first, last = _parse_range(seqnos)
+    first, last = parse_range(seqnos)
     keys = parse_key(key)
     ledger = open_ledger(places, uncommitted=uncommitted, recovery=recovery, quiet=quiet)
     output = Output(style)
