@@ -4,6 +4,7 @@ Usage: PYTHON peer_program.py QUESTION ARGUMENT…, the answer is one JSON objec
 nothing of ours: two opinions are only worth something while they are apart.
 """
 
+import contextlib
 import hashlib
 import json
 import sys
@@ -75,6 +76,17 @@ def verify(*directories):
         "transactions": count,
         "seconds": time.perf_counter() - started,
     }
+
+
+def split(listing):
+    """Splits each [path, seqno, directory] of a JSON file with the official split_ledger, at any transaction."""
+    from ccf import split_ledger
+
+    answers = []
+    for path, seqno, directory in json.loads(Path(listing).read_text()):
+        with contextlib.redirect_stdout(sys.stderr):
+            answers.append(split_ledger.run([path, str(seqno), "--output-dir", directory, "--allow-non-signature"]))
+    return answers
 
 
 def snapshot(path):

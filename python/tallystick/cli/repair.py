@@ -1,4 +1,4 @@
-"""``tallystick split``, ``join``, ``extract`` and ``doctor``: chunk files cut anew, and a node's view of a directory."""
+"""``tallystick split``, ``join``, ``extract`` and ``doctor``: chunk files cut anew, and a node's view."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ _NOT_A_NODES = "does not end on a signature transaction: a node can read such a 
 
 
 def _output(command: _Command) -> _Command:
-    style = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="Output format.")
+    formats = click.Choice(["text", "json"])
+    style = click.option("--format", "style", type=formats, default="text", help="Output format.")
     where = click.option(
         "-o", "--output-directory", "target", required=True, metavar="DIR",
         help="Where to write; not where the source is.",

@@ -38,8 +38,8 @@ _NODE = {
     "node-order": CodeInfo(
         _W,
         "what a node does with a file depends on the order in which the system lists the directory",
-        "It sets the chunk aside if it has seen a committed chunk that reaches as far, and writes to it otherwise. Move "
-        "it out of the directory.",
+        "It sets the chunk aside if it has seen a committed chunk that reaches as far, and writes to it otherwise. "
+        "Move it out of the directory.",
     ),
     "node-sets-aside": CodeInfo(
         _W,
@@ -60,8 +60,8 @@ _NODE = {
     "node-replays": CodeInfo(
         _N,
         "committed chunks after the snapshot lose their mark",
-        "The node takes these transactions from its peers again, compares them byte for byte, and at the first "
-        "difference cuts the file and deletes every later one.",
+        "A node that joins takes these transactions from its peers again, compares them byte for byte, and at the "
+        "first difference cuts the file and deletes every later one.",
     ),
     "node-empty": CodeInfo(
         _W,

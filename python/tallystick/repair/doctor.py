@@ -25,7 +25,7 @@ from tallystick.repair.chunk_files import is_signature
 from tallystick.repair.node_view import Fate, NodeDirectory, NodeFile, ReadPart, look
 from tallystick.types import TxId
 
-__all__ = ["Diagnosis", "NOT_CHECKED", "examine"]
+__all__ = ["NOT_CHECKED", "Diagnosis", "examine"]
 
 NOT_CHECKED = (
     "signatures, Merkle roots and identities (tallystick verify)",
@@ -33,7 +33,7 @@ NOT_CHECKED = (
 )
 
 # What is said about copies, and means the same for a node. Names and gaps are said in a node's terms instead.
-_ABOUT_COPIES = ("copy-conflict", "ledger-fork", "discarded-suffix", "copy-unreadable", "chunk-name", "redundant-file")
+_ABOUT_COPIES = ("copy-conflict", "ledger-fork", "discarded-suffix", "copy-unreadable", "chunk-name")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def examine(
     signature = _last_signature(parts)
     if last is not None and (signature is None or signature.seqno < last):
         since = signature.seqno + 1 if signature is not None else start
-        message = f"{last - since + 1} transactions from seqno {since} on are not signed: a recovery drops them"
+        message = f"{_number(last - since + 1)} from seqno {since} on, not signed: a recovery drops what is not signed"
         findings.append(finding("unsigned-tail", message))
     return Diagnosis(
         main,
@@ -177,6 +177,9 @@ def _about_file(file: NodeFile) -> Iterable[Finding]:
         yield finding("file-ignored", "set aside by a node, never read again", file=file.path)
     elif file.fate is Fate.SET_ASIDE:
         yield finding("node-sets-aside", f"renamed to {file.base}.ignored: {file.why}", file=file.path)
+        if file.problem is not None and file.start not in (None, -1):
+            message = f"what it holds is lost to a node, which cannot read it: {file.problem.message}"
+            yield finding("node-loses", message, file=file.path, offset=file.problem.location.offset)
     elif file.fate is Fate.REMOVED:
         yield finding("chunk-empty", "holds no whole transaction: a node removes it", file=file.path)
     elif file.base.endswith(".committed_prefix"):
@@ -191,7 +194,7 @@ def _about_file(file: NodeFile) -> Iterable[Finding]:
     if file.fate is Fate.WRITE and file.tail is not None:
         message = f"ends in a half-written transaction of {file.tail[1]} bytes: a node cuts it off"
         yield finding("partial-tail", message, file=file.path, offset=file.tail[0])
-    if file.fate is not Fate.FATAL and parse_chunk_name(file.base) is None and file.committed:
+    if file.fate is Fate.READ and parse_chunk_name(file.base) is None:
         message = "ends in committed, but is not the name of a ledger chunk: a node counts its seqnos all the same"
         yield finding("file-name-unknown", message, file=file.path)
 
@@ -199,12 +202,12 @@ def _about_file(file: NodeFile) -> Iterable[Finding]:
 def _about_committed(file: NodeFile) -> Iterable[Finding]:
     if file.fate is not Fate.READ:
         yield finding("node-cannot-read", f"a node does not use it: {file.why}", file=file.path)
-    elif file.problem is not None:
-        problem = f"a node counts on it and cannot read it: {file.problem.message}"
-        yield finding("node-cannot-read", problem, file=file.path, offset=file.problem.location.offset)
     elif not file.complete:
         message = "a node counts on it and cannot read it: committed by its name, but without an offset table"
         yield finding("node-cannot-read", message, file=file.path, offset=0)
+    elif file.problem is not None:
+        problem = f"a node counts on it and cannot read it: {file.problem.message}"
+        yield finding("node-cannot-read", problem, file=file.path, offset=file.problem.location.offset)
 
 
 def _about_copies(directories: Sequence[str]) -> Iterable[Finding]:
@@ -280,28 +283,30 @@ def _gaps_within(seen: NodeDirectory, first: int) -> list[Finding]:
 
 def _why_it_stops(seen: NodeDirectory, missing: int, beyond: Sequence[tuple[int, int, NodeFile]]) -> Finding:
     """The finding about transaction ``missing``, which a node does not find, and what stands beyond."""
-    lost = _count(beyond, missing)
-    what = f"{lost} transactions from seqno {max(missing, min(first for first, _, _ in beyond))} on"
+    what = f"{_number(_count(beyond, missing))} from seqno {max(missing, min(item[0] for item in beyond))} on"
     holders = [file for first, last, file in beyond if first <= missing <= last]
     source = seen.source_of(missing)
+    if source is not None and not source.holds(missing) and (source.fate is Fate.READ or source.problem is not None):
+        message = f"a node stops at seqno {missing}, which it looks for here: {what} are out of its reach"
+        return finding("node-cannot-read", message, file=source.path)
     if not holders:
         until = min(first for first, _, _ in beyond) - 1
         gap = f"seqno {missing} is" if until <= missing else f"seqnos {missing} to {until} are"
         message = f"{gap} in no file: a node stops before, and {what} are out of its reach"
         return finding("chunk-gap", message, file=beyond[0][2].path)
     holder = holders[0]
-    if source is not None and source.fate is Fate.WRITE and not source.holds(missing):
+    if source is not None and not source.holds(missing):
         message = f"hides seqno {missing} in {holder.base}: a node looks no further, and {what} are out of its reach"
         return finding("node-shadowed", message, file=source.path)
-    if source is not None and not source.holds(missing):
-        message = f"a node stops at seqno {missing}, which it looks for here: {what} are out of its reach"
-        return finding("node-cannot-read", message, file=source.path)
-    if missing > seen.last:
+    if missing > seen.last and holder.fate in (Fate.READ, Fate.WRITE):
         message = f"a node believes that its ledger ends at {seen.last}, and {what} are out of its reach"
-        stale = seen.writable[-1].path if seen.writable else holder.path
-        return finding("node-shadowed", message, file=stale)
+        return finding("node-shadowed", message, file=seen.writable[-1].path if seen.writable else holder.path)
     message = f"a node does not use it ({holder.why}), and {what} are in no other file that it reads"
     return finding("node-loses", message, file=holder.path)
+
+
+def _number(count: int) -> str:
+    return f"{count:,} transaction" + ("" if count == 1 else "s")
 
 
 def _count(ranges: Sequence[tuple[int, int, NodeFile]], start: int) -> int:

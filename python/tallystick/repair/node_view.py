@@ -60,7 +60,7 @@ class NodeFile:
         why: in a few words.
         start, last: what the node takes from its name; None where it says nothing.
         committed: its name ends in ``committed``.
-        count: whole transactions in it; None when it could not be opened as a chunk.
+        count: whole transactions in it, or as many as a node takes it to have; None when it cannot even tell that.
         first_seqno: of its first transaction, by content.
         complete: it ends with an offset table.
         tail: (offset, bytes) of a half-written end.
@@ -97,7 +97,7 @@ class NodeFile:
     @property
     def usable(self) -> bool:
         """Whether a transaction can be read from it."""
-        return self.count is not None and self.count > 0 and (self.complete or not self.committed)
+        return self.problem is None and bool(self.count) and (self.complete or not self.committed)
 
     def holds(self, seqno: int) -> bool:
         """Whether that transaction can be read from it."""
@@ -258,7 +258,7 @@ def _judge_writable(file: NodeFile) -> None:
     _open(file)
     if file.unreadable is not None:
         file.fate, file.why = Fate.SET_ASIDE, "cannot be opened"
-    elif file.problem is not None and not _node_opens(file):
+    elif file.problem is not None and file.count is None:
         file.fate, file.why = Fate.SET_ASIDE, "cannot be read as a chunk"
     elif file.size < _HEADER_BYTES:
         file.fate, file.why = Fate.SET_ASIDE, "has no header yet"
@@ -269,13 +269,18 @@ def _judge_writable(file: NodeFile) -> None:
 
 
 _HEADER_BYTES = 8
+_OFFSET_BYTES = 4
 
 
-def _node_opens(file: NodeFile) -> bool:
-    # A node looks at the header alone: whether the table is within the file.
+def _believed_count(file: NodeFile) -> int | None:
+    """How many transactions a node takes a broken chunk to have, by its header alone; None when it gives up."""
     with Path(file.path).open("rb") as opened:
         header = opened.read(_HEADER_BYTES)
-    return len(header) == _HEADER_BYTES and int.from_bytes(header, "little") <= file.size
+    table = int.from_bytes(header, "little")
+    if len(header) < _HEADER_BYTES or table > file.size:
+        return None
+    file.complete = table != 0
+    return (file.size - table) // _OFFSET_BYTES if table else None
 
 
 def _open(file: NodeFile) -> None:
@@ -287,6 +292,7 @@ def _open(file: NodeFile) -> None:
         chunk = _native.ChunkFile.open(file.path)
     except (FormatError, LimitExceededError) as error:
         file.problem = error
+        file.count = _believed_count(file)
         return
     except OSError as error:
         file.unreadable = error.strerror or str(error)
