@@ -183,6 +183,7 @@ def _replay(
     quiet: bool,
     run_scripts: bool = True,
     contents_of: str | None = None,
+    keep_events: bool = True,
 ) -> GovernanceReport:
     from tallystick.governance.ledger import replay_governance
     from tallystick.governance.replay import Budgets
@@ -197,6 +198,7 @@ def _replay(
             jobs=jobs,
             run_scripts=run_scripts,
             contents_of=contents_of,
+            keep_events=keep_events,
             progress=progress,
         )
     finally:

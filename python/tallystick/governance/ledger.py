@@ -34,6 +34,7 @@ def replay_governance(
     jobs: int = 0,
     run_scripts: bool = True,
     contents_of: str | None = None,
+    keep_events: bool = True,
     progress: Progress | None = None,
 ) -> GovernanceReport:
     """Replays the governance of a ledger.
@@ -48,6 +49,7 @@ def replay_governance(
         jobs: worker threads, 0 for one a core.
         run_scripts: False checks signatures and rules only.
         contents_of: start of the id of a proposal whose texts the events are to hold.
+        keep_events: False leaves the timeline out, so that memory does not grow with the number of proposals.
         progress: called now and then.
 
     Raises:
@@ -56,7 +58,7 @@ def replay_governance(
     """
     given = [os.fspath(path) for path in paths]
     files = find_ledger_files(given, uncommitted=uncommitted, recovery=recovery)
-    replayer = Replayer(budgets if budgets is not None else Budgets(), jobs, run_scripts, contents_of)
+    replayer = Replayer(budgets if budgets is not None else Budgets(), jobs, run_scripts, contents_of, keep_events)
     runs = files.runs()
     if not runs or runs[0][0].first != 1:
         replayer.notes.add(

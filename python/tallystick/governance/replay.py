@@ -41,6 +41,7 @@ from tallystick.governance.standing import standing
 from tallystick.governance.state import GovernanceState, SignatureSeen, Step, Writes
 from tallystick.governance.timeline import proposal_event, step_events
 from tallystick.tables.names import PROPOSALS, PROPOSALS_INFO
+from tallystick.types import TxId
 
 __all__ = ["Budgets", "Replayer"]
 
@@ -70,6 +71,19 @@ class Budgets:
     max_time_ms: int = 5000
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where a finding is."""
+
+    txid: TxId
+    file: str | None
+    offset: int | None
+
+    @property
+    def seqno(self) -> int:
+        return self.txid.seqno
+
+
 @dataclass
 class _Pending:
     """A step whose scripts run."""
@@ -77,7 +91,7 @@ class _Pending:
     step: Step
     found: ProposalStep
     before: GovernanceTables
-    event: Event
+    event: Event | None
     signature: SignatureSeen | None = None
 
 
@@ -90,12 +104,14 @@ class Replayer:
         jobs: threads for scripts and for signatures, 0 for one a core.
         run_scripts: False leaves out (3) and (4).
         contents_of: start of the id of the proposal whose texts events are to hold.
+        keep_events: False leaves the timeline out, so that memory does not grow with the number of proposals.
     """
 
     budgets: Budgets = field(default_factory=Budgets)
     jobs: int = 0
     run_scripts: bool = True
     contents_of: str | None = None
+    keep_events: bool = True
 
     def __post_init__(self) -> None:
         self.state = GovernanceState()
@@ -112,7 +128,7 @@ class Replayer:
         self._pending: deque[_Pending] = deque()
         self._stopped = False
         self._signatures = SignatureBatch(jobs=self.jobs)
-        self._requests: dict[int, tuple[Step, MemberRequest]] = {}
+        self._requests: dict[int, tuple[_Place, str]] = {}
         self._seen_requests: set[bytes] = set()
         self._unsigned: list[_Pending] = []
         self._first: int | None = None
@@ -152,7 +168,8 @@ class Replayer:
             for item in judge_without_proposal(self.state, step):
                 self.notes.add(step.seqno, item)
         self._acks(step)
-        self.events.extend(step_events(self.state, step))
+        if self.keep_events:
+            self.events.extend(step_events(self.state, step))
         self.state.update(step)
         self._collect(self._outcomes())
 
@@ -165,7 +182,11 @@ class Replayer:
                 self._stop(error)
         bad = set(self._signatures.finish())
         for tag in sorted(bad):
-            self._bad_signature(*self._requests[tag])
+            place, what = self._requests[tag]
+            self.notes.add(
+                place.seqno,
+                finding("gov-request-signature", what, file=place.file, offset=place.offset, txid=str(place.txid)),
+            )
         return GovernanceReport.of(
             self.notes,
             self.counts,
@@ -195,15 +216,19 @@ class Replayer:
         self._count(found)
         if found.request is not None:
             self._check_signature(step, found.request)
-        wanted = self.contents_of is not None and found.proposal_id.startswith(self.contents_of)
-        event = proposal_event(self.state, step, found, content=wanted)
-        self.events.append(event)
+        event = self._event(step, found) if self.keep_events else None
         if found.info.state != "Accepted":
             self._no_more_than_bookkeeping(step, found)
         if found.kind == "withdrawal" or not found.sound or self._stopped:
             return
         if self.run_scripts:
             self._run(step, found, event)
+
+    def _event(self, step: Step, found: ProposalStep) -> Event:
+        wanted = self.contents_of is not None and found.proposal_id.startswith(self.contents_of)
+        event = proposal_event(self.state, step, found, content=wanted)
+        self.events.append(event)
+        return event
 
     def _count(self, found: ProposalStep) -> None:
         counts = self.counts
@@ -246,19 +271,13 @@ class Replayer:
             self.counts.request_signatures_http += request.kind != "ack"
             hash_name = request.http_hash(key.kind)
             if hash_name is None or not key.verifies(request.signed, request.signature, hash_name):
-                self._bad_signature(step, request)
+                self._add(step, "gov-request-signature", _bad_signature(request))
             return
         self.counts.request_signatures_cose += request.kind != "ack"
         tag = len(self._requests)
-        self._requests[tag] = step, _without_content(request)
+        # Only what a finding needs: these wait until the end, and there may be many.
+        self._requests[tag] = _Place(step.txid, step.file, step.offset), _bad_signature(request)
         self._signatures.submit_cose(tag, key, request.signed, request.signature, request.algorithm or 0)
-
-    def _bad_signature(self, step: Step, request: MemberRequest) -> None:
-        self._add(
-            step,
-            "gov-request-signature",
-            f"signature of member {request.member_id[:16]}… on its {request.kind[:32]} does not hold",
-        )
 
     def _acks(self, step: Step) -> None:
         for key, value in step.writes(MEMBERS_ACKS).items():
@@ -298,7 +317,7 @@ class Replayer:
 
     # ------------------------------------------------------------------------------------------- scripts
 
-    def _run(self, step: Step, found: ProposalStep, event: Event) -> None:
+    def _run(self, step: Step, found: ProposalStep, event: Event | None) -> None:
         try:
             constitution = self.state.constitution()
         except FormatError as error:
@@ -374,7 +393,7 @@ class Replayer:
         if found.kind == "proposal":
             self.counts.validations += 1
             yield from _judge_validation(name, outcome)
-        if found.kind == "ballot":
+        if found.kind == "ballot" and pending.event is not None:
             pending.event.vote = outcome.votes.get(found.member_id)
         short = yield from self._judge_votes(name, pending, outcome)
         yield from self._judge_state(name, found, outcome, short)
@@ -480,11 +499,8 @@ class Replayer:
             yield "gov-effect-wrong", f"proposal {name}: the chunk goes on after signature {pending.signature.txid}"
 
 
-def _without_content(request: MemberRequest) -> MemberRequest:
-    """What a finding needs of a request, so that those that wait do not hold ballots and bundles alive."""
-    return MemberRequest(
-        request.member_id, request.scheme, request.kind, request.proposal_id, request.created_at, b"", b"", b""
-    )
+def _bad_signature(request: MemberRequest) -> str:
+    return f"signature of member {request.member_id[:16]}… on its {request.kind[:32]} does not hold"
 
 
 def _vote(vote: bool | None) -> str:
