@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tallystick.cli.anchor_options import read_input
+from tallystick.cli.anchor_options import as_usage_error, expand_inputs, read_input, read_option_file
 from tallystick.cli.exit_status import ExitStatus
 from tallystick.cli.listing import Output
-from tallystick.errors import TallystickError, UsageError
+from tallystick.errors import FormatError, TallystickError, UsageError, VerificationError
 from tallystick.findings import Finding, Verdict
 from tallystick.printable import printable
 
@@ -36,21 +36,30 @@ _RELATIONS = {
     "prefix": "one is a prefix of the other",
     "overlap": "identical where they overlap",
     "unsigned-differs": "they differ in transactions that are not signed",
+    "signed-differs": "they differ in signed transactions; whether that is a fork is not decided",
+    "altered": "one of them was ALTERED after it was signed",
+    "other-service": "histories of DIFFERENT services",
     "forked": "FORKED: two signed histories",
     "truncated": "TRUNCATED: the history went on without a proven transaction",
     "behind": "the copy ends before a proven transaction",
     "agrees": "the copy holds what was proven",
     "disjoint": "nothing in common to compare",
+    "unusable": "could not be compared",
 }
+
+# A pile of receipts is read into memory one by one; real ones have kilobytes.
+_MAX_RECEIPT_BYTES = 16 << 20
 
 
 @click.command()
 @click.argument("copies", nargs=-1, required=True, metavar="A [B]")
-@click.option("--receipt", "receipts", multiple=True, metavar="FILE", help="Compare A with a receipt. Repeatable.")
+@click.option(
+    "--receipt", "receipts", multiple=True, metavar="FILE", help="Compare A with a receipt, or a directory of them."
+)
 @click.option(
     "--checkpoint", "checkpoints", multiple=True, metavar="FILE", help="Compare A with a checkpoint of verify."
 )
-@click.option("--service-cert", "service_certs", multiple=True, metavar="FILE", help="Service that receipts are from.")
+@click.option("--service-cert", "service_certs", multiple=True, metavar="FILE", help="Certificate of the service.")
 @click.option("--evidence", "target", metavar="FILE", help="Write an evidence bundle there if the histories differ.")
 @click.option("--uncommitted", is_flag=True, help="Read chunks that are not marked committed, too.")
 @click.option("--recovery", is_flag=True, help="Read .recovery files, too.")
@@ -75,26 +84,43 @@ def diff(
 
     if len(copies) > 2 or (len(copies) == 1 and not receipts and not checkpoints):
         raise UsageError("expected two copies, or one and --receipt or --checkpoint", code="usage")
-    opened = [Copy(name, Ledger(name.split(os.pathsep), uncommitted=uncommitted, recovery=recovery)) for name in copies]
+    known = [pem for path in service_certs for pem in _certificates(path)]
+    opened = [
+        Copy(name, Ledger(name.split(os.pathsep), uncommitted=uncommitted, recovery=recovery), known) for name in copies
+    ]
     results: list[tuple[str, Comparison]] = []
     if len(opened) == 2:
         results.append((f"{copies[0]} and {copies[1]}", compare_copies(opened[0], opened[1])))
+    elif receipts or checkpoints:
+        opened[0].scan()
     for path in checkpoints:
-        checked = compare_with_checkpoint(Copy(copies[0], opened[0].ledger), Path(path))
-        results.append((f"{copies[0]} and checkpoint {path}", checked))
+        results.append((f"{copies[0]} and checkpoint {path}", compare_with_checkpoint(opened[0], Path(path))))
     if receipts:
-        results += _with_receipts(opened[0], receipts, service_certs, scanned=len(opened) == 2)
-    bundles = [comparison.bundle for _, comparison in results if comparison.bundle is not None]
-    if target is not None and bundles:
-        Path(target).write_bytes(bundles[0].to_bytes())
-    _report(results, target if bundles else None, style)
+        results += _with_receipts(opened[0], receipts, service_certs)
+    written = _write_evidence(target, results)
+    _report(results, written, style)
     return int(_EXIT[_worst([comparison.verdict for _, comparison in results])])
 
 
-def _with_receipts(
-    copy: Copy, receipts: Sequence[str], service_certs: Sequence[str], *, scanned: bool
-) -> list[tuple[str, Comparison]]:
-    from tallystick.evidence.compare import compare_with_receipt
+def _certificates(path: str) -> list[str]:
+    """The certificates in a file, PEM."""
+    import base64
+
+    from tallystick._native import Certificate
+
+    try:
+        found = Certificate.parse_many(read_option_file(path, "service certificate"))
+    except FormatError as error:
+        raise as_usage_error(error, path) from error
+    return [
+        f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(item.der).decode()}-----END CERTIFICATE-----\n"
+        for item in found
+    ]
+
+
+def _with_receipts(copy: Copy, receipts: Sequence[str], service_certs: Sequence[str]) -> list[tuple[str, Comparison]]:
+    from tallystick.evidence.compare import Comparison, compare_with_receipt
+    from tallystick.findings import finding
     from tallystick.identity.trust_anchor import TrustAnchor
     from tallystick.receipt.verify import verify_receipt
 
@@ -103,16 +129,29 @@ def _with_receipts(
             "receipts prove nothing without the service they are from", code="anchor-missing", hint="add --service-cert"
         )
     anchor = TrustAnchor.from_options(service_certs=service_certs)
-    certificates = [Path(path).read_text(encoding="utf-8") for path in service_certs]
-    if not scanned:
-        for _ in copy.leaves():
-            continue
     results = []
-    for path in receipts:
-        document = read_input(path, 16 << 20)
-        verified = verify_receipt(document, anchor, file=path)
-        results.append((f"receipt {path}", compare_with_receipt(copy, document, verified, path, certificates)))
+    for path, found in expand_inputs(receipts):
+        try:
+            document = read_input(path, _MAX_RECEIPT_BYTES)
+            verified = verify_receipt(document, anchor, file=path)
+            comparison = compare_with_receipt(copy, document, verified, path)
+        except (TallystickError, OSError) as error:
+            if found and getattr(error, "code", None) == "not-a-receipt":
+                continue
+            message = f"receipt {path} cannot be compared: {getattr(error, 'message', error)}"
+            comparison = Comparison("unusable", None, findings=[finding("history-receipt-unusable", message)])
+        results.append((f"receipt {path}", comparison))
     return results
+
+
+def _write_evidence(target: str | None, results: Sequence[tuple[str, Comparison]]) -> str | None:
+    """Writes the first bundle, those that decide before others; returns where to."""
+    bundles = [comparison.bundle for _, comparison in results if comparison.bundle is not None]
+    if target is None or not bundles:
+        return None
+    decisive = [bundle for bundle in bundles if bundle.verify().conclusive]
+    Path(target).write_bytes((decisive or bundles)[0].to_bytes())
+    return target
 
 
 def _worst(verdicts: Sequence[Verdict]) -> Verdict:
@@ -176,7 +215,8 @@ def verify_evidence(
 ) -> int:
     """Verify that a bundle shows two histories of the service that you pin.
 
-    Exit codes: 0 it does, 1 it does not, 3 it is consistent but names services that you did not pin.
+    Exit codes: 0 it does, 1 it does not, 3 it is consistent, but names services that you did not pin, or what it shows
+    can have an innocent cause.
     """
     from tallystick.evidence.bundle import MAX_BUNDLE_BYTES, Bundle
     from tallystick.findings import finding, verdict_of
@@ -189,7 +229,10 @@ def verify_evidence(
         shown = None
         try:
             shown = Bundle.parse(read_input(path, MAX_BUNDLE_BYTES)).verify()
-            unknown = [key for key in shown.services if not anchor.pins(key)]
+        except (FormatError, VerificationError) as error:
+            findings.append(finding(error.code, error.message, file=path))
+        else:
+            unknown = shown.unpinned(anchor)
             if unknown:
                 options = " ".join(f"--service-key-sha256 {key}" for key in unknown)
                 findings.append(
@@ -197,11 +240,8 @@ def verify_evidence(
                         "evidence-anchor", f"signed by services that are not pinned; if you know them, add {options}"
                     )
                 )
-        except UsageError:
-            raise
-        except TallystickError as error:
-            code = error.code if error.code in ("evidence-malformed", "evidence-untrue") else "evidence-untrue"
-            findings.append(finding(code, error.message, file=path))
+            if shown.caveat is not None:
+                findings.append(finding("evidence-inconclusive", shown.caveat))
         results.append((path, shown, findings, verdict_of(findings)))
     output = Output(style)
     if output.is_text:
@@ -222,6 +262,7 @@ def verify_evidence(
                         "verdict": verdict.value,
                         "kind": shown.kind if shown else None,
                         "conclusion": shown.conclusion if shown else None,
+                        "conclusive": shown.conclusive if shown else None,
                         "services": list(shown.services) if shown else [],
                         "findings": [item.to_json() for item in findings],
                     }

@@ -1,168 +1,41 @@
 """Compares two copies of a ledger, or a copy with receipts or an earlier checkpoint.
 
 Copies are compared by Merkle leaves, which cover every byte of every entry. Nothing about either copy is
-verified as a whole (``tallystick verify`` does that); what goes into an evidence bundle is.
+verified as a whole (``tallystick verify`` does that); where they differ, the signatures that cover the first
+difference are, for a difference counts only as far as somebody signed it:
+
+* nobody signed one of the two: an unsigned end, which a recovery or an election discards;
+* a signature is there and does not hold: that copy was altered;
+* both hold, in the same view: a fork, which nothing excuses;
+* both hold, in different views: a fork if the older one was committed, as the name of its chunk says or a receipt
+  proves. Otherwise it may have been signed and lost, and nothing is decided.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tallystick import _native
-from tallystick.errors import FormatError, UsageError
-from tallystick.evidence import codes as _codes  # noqa: F401 -- registers the codes of findings
+from tallystick.errors import FormatError, UsageError, VerificationError
 from tallystick.evidence.bundle import Bundle
-from tallystick.evidence.statement import Statement, require_entry_size
+from tallystick.evidence.copy import Copy
+from tallystick.evidence.links import verify_links, vouched_for
+from tallystick.evidence.statement import SignedRoot, Statement, VerifiedStatement
 from tallystick.findings import Finding, Verdict, finding, verdict_of
-from tallystick.ledger.ledger import Ledger
+from tallystick.receipt.model import VerifiedReceipt
 from tallystick.types import TxId
 
 __all__ = ["Comparison", "Copy", "compare_copies", "compare_with_checkpoint", "compare_with_receipt"]
 
-SERVICE_INFO = "public:ccf.gov.service.info"
-NODES_INFO = "public:ccf.gov.nodes.info"
-TREE = "public:ccf.internal.tree"
-RAW = "public:ccf.internal.signatures"
-COSE = "public:ccf.internal.cose_signatures"
-_SINGLETON = bytes(8)
 _DIGEST_BYTES = 32
 
-
-@dataclass
-class Copy:
-    """One copy of a ledger, and what a comparison needs to know of it.
-
-    Attributes:
-        name: how the caller calls it.
-        signatures: seqnos of its signature transactions, ascending.
-        services: (seqno, PEM) of each service certificate, ascending.
-    """
-
-    name: str
-    ledger: Ledger
-    signatures: list[int] = field(default_factory=list)
-    services: list[tuple[int, str]] = field(default_factory=list)
-    node_certificates: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def first(self) -> int:
-        """Its first seqno."""
-        if self.ledger.first_seqno is None:
-            raise FormatError("no ledger chunk to read", code="ledger-empty", file=self.name)
-        return self.ledger.first_seqno
-
-    @property
-    def last(self) -> int:
-        """Its last seqno."""
-        return self.ledger.last_seqno or 0
-
-    @property
-    def last_signed(self) -> int:
-        """Seqno of its last signature transaction; 0 when it has none."""
-        return self.signatures[-1] if self.signatures else 0
-
-    def leaves(self) -> Iterator[tuple[int, bytes]]:
-        """Runs of Merkle leaves (first seqno, 32 bytes a transaction), noting signatures and services on the way."""
-        parts = self.ledger.files.parts
-        scanner = _native.LedgerScanner(
-            [part.file.path for part in parts],
-            level="merkle",
-            first_seqnos=[part.first for part in parts],
-            last_seqnos=[part.last for part in parts],
-        )
-        for batch in scanner:
-            self.signatures.extend(record.seqno for record in batch.signatures)
-            for entry in batch.notable:
-                self._note(entry)
-            yield batch.first_seqno, batch.leaves
-
-    def _note(self, entry: _native.Entry) -> None:
-        for value in (entry.table(SERVICE_INFO) or {}).values():
-            pem = _field(value, "cert")
-            if pem is not None:
-                self.services.append((entry.seqno, pem))
-        for key, value in (entry.table(NODES_INFO) or {}).items():
-            pem = _field(value, "cert")
-            if pem is not None:
-                self.node_certificates[key.decode("utf-8", "backslashreplace")] = pem
-
-    def service_at(self, seqno: int) -> str | None:
-        """Certificate of the service in force at ``seqno``, as the ledger says."""
-        certificates = [pem for start, pem in self.services if start <= seqno]
-        return certificates[-1] if certificates else None
-
-    def statement(self, seqno: int) -> Statement:
-        """The signed statement about transaction ``seqno``.
-
-        Raises:
-            UsageError: no signature covers it here, or a part that a statement needs is not in this copy.
-        """
-        covering = next((signature for signature in self.signatures if signature > seqno), None)
-        if covering is None:
-            raise UsageError(f"{self.name}: no signature covers seqno {seqno}", code="evidence-unsigned")
-        service = self.service_at(covering)
-        if service is None:
-            raise UsageError(
-                f"{self.name}: the service identity is not in this part of the ledger",
-                code="evidence-identity-missing",
-                hint="give the copy from its first transaction on",
-            )
-        entry = self.ledger.get_transaction(seqno).entry
-        signature = self.ledger.get_transaction(covering).entry
-        require_entry_size(entry.raw)
-        raw = (signature.table(RAW) or {}).get(_SINGLETON)
-        cose = (signature.table(COSE) or {}).get(_SINGLETON)
-        row = {} if raw is None else json.loads(raw)
-        certificate = row.get("cert") or self.node_certificates.get(str(row.get("node")))
-        return Statement(
-            entry=entry.raw,
-            path=tuple(self._tree(signature, seqno).path(seqno, covering)),
-            signature_txid=TxId(signature.view, signature.seqno),
-            service_certificate=service,
-            node_certificate=certificate if raw is not None else None,
-            raw_signature=None if raw is None else base64.b64decode(row["sig"], validate=True),
-            cose_signature=None if cose is None else base64.b64decode(json.loads(cose), validate=True),
-        )
-
-    def _tree(self, signature: _native.Entry, seqno: int) -> _native.MerkleTree:
-        value = (signature.table(TREE) or {}).get(_SINGLETON)
-        if value is not None:
-            tree = _native.MerkleTree.from_compact(value)
-            if tree.size == signature.seqno and tree.first_kept <= seqno:
-                return tree
-        return self.tree(signature.seqno)
-
-    def tree(self, size: int) -> _native.MerkleTree:
-        """The tree of the first ``size`` leaves, with all of them kept: 64 bytes of memory a transaction.
-
-        Raises:
-            UsageError: this copy does not start at the first transaction.
-        """
-        if self.first != 1:
-            raise UsageError(
-                f"{self.name} starts at seqno {self.first}: its Merkle tree cannot be built",
-                code="evidence-start-missing",
-            )
-        tree = _native.MerkleTree()
-        for first, leaves in Copy(self.name, self.ledger).leaves():
-            wanted = max(0, size - first) * _DIGEST_BYTES
-            tree.append_many(leaves[:wanted])
-            if tree.size >= size:
-                break
-        return tree
-
-
-def _field(value: bytes | None, name: str) -> str | None:
-    try:
-        row = None if value is None else json.loads(value)
-    except (ValueError, RecursionError):
-        return None
-    text = row.get(name) if isinstance(row, dict) else None
-    return text if isinstance(text, str) else None
+# Makes the outcome from (relation, code, message, bundle); the position is known to it.
+_Result = Callable[..., "Comparison"]
 
 
 @dataclass
@@ -171,10 +44,11 @@ class Comparison:
 
     Attributes:
         relation: ``identical``, ``rechunked`` (identical, cut into other files), ``prefix``, ``overlap``,
-            ``unsigned-differs``, ``forked``, ``truncated``, ``behind``, ``agrees`` or ``disjoint``.
+            ``unsigned-differs``, ``altered``, ``signed-differs``, ``other-service``, ``forked``, ``truncated``,
+            ``behind``, ``agrees`` or ``disjoint``.
         compared: (first, last) seqno of what both hold; None when there is nothing.
         first_difference: seqno.
-        bundle: evidence for a third party, where there is any.
+        bundle: evidence for a third party, where there is any; it verifies.
     """
 
     relation: str
@@ -189,6 +63,9 @@ class Comparison:
         return verdict_of(self.findings)
 
 
+# -------------------------------------------------------------------------------------------------- copies
+
+
 def compare_copies(a: Copy, b: Copy) -> Comparison:
     """Compares two copies over the seqnos that both hold."""
     first, last = max(a.first, b.first), min(a.last, b.last)
@@ -198,12 +75,13 @@ def compare_copies(a: Copy, b: Copy) -> Comparison:
     difference = _first_difference(a, b, first, last)
     if difference is None:
         return Comparison(_relation(a, b), (first, last))
-    return _differing(a, b, first, last, difference)
+    return _differing(a, b, (first, last), difference)
 
 
 def _relation(a: Copy, b: Copy) -> str:
     if (a.first, a.last) == (b.first, b.last):
-        cuts = [[(part.first, part.last) for part in copy.ledger.files.parts] for copy in (a, b)]
+        # An open chunk does not say where it ends.
+        cuts = [[part.first for part in copy.ledger.files.parts] for copy in (a, b)]
         return "identical" if cuts[0] == cuts[1] else "rechunked"
     return "prefix" if a.first == b.first else "overlap"
 
@@ -211,7 +89,9 @@ def _relation(a: Copy, b: Copy) -> str:
 def _first_difference(a: Copy, b: Copy, first: int, last: int) -> int | None:
     streams = [copy.leaves() for copy in (a, b)]
     found: int | None = None
+    compared = first
     for seqno, left, right in _aligned(streams[0], streams[1], first, last):
+        compared = seqno + len(left) // _DIGEST_BYTES
         if left != right:
             found = next(
                 seqno + index // _DIGEST_BYTES
@@ -223,6 +103,8 @@ def _first_difference(a: Copy, b: Copy, first: int, last: int) -> int | None:
         # To the end of both, so that their signatures and services are known.
         for _ in stream:
             continue
+    if found is None and compared != last + 1:
+        raise FormatError(f"copies cannot be compared: reading ended at seqno {compared - 1}, expected {last}")
     return found
 
 
@@ -249,84 +131,213 @@ def _skip(stream: Iterator[tuple[int, bytes]], first: int) -> Iterator[tuple[int
             yield start + drop // _DIGEST_BYTES, leaves[drop:]
 
 
-def _differing(a: Copy, b: Copy, first: int, last: int, difference: int) -> Comparison:
-    txids = [str(copy.ledger.get_transaction(difference).txid) for copy in (a, b)]
+def _differing(a: Copy, b: Copy, compared: tuple[int, int], difference: int) -> Comparison:
     where = a.ledger.get_transaction(difference)
-    text = f"first difference at seqno {difference}: {txids[0]} in {a.name}, {txids[1]} in {b.name}"
+    other = b.ledger.get_transaction(difference)
+    text = f"first difference at seqno {difference}: {where.txid} in {a.name}, {other.txid} in {b.name}"
+
+    def result(relation: str, code: str, message: str, bundle: Bundle | None = None) -> Comparison:
+        found = finding(code, message, file=where.file, offset=where.offset, txid=str(where.txid))
+        return Comparison(relation, compared, difference, [found], bundle)
+
     unsigned = [copy for copy in (a, b) if copy.last_signed <= difference]
     if unsigned:
         names = " and ".join(copy.name for copy in unsigned)
-        found = finding(
-            "history-unsigned-differs",
-            f"{text}; no signature covers it in {names}",
-            file=where.file,
-            offset=where.offset,
-            txid=txids[0],
+        # An end that follows a signature is what a recovery or an election leaves; without any, nothing ties it.
+        tail = all(any(compared[0] <= place.seqno < difference for place in copy.signatures) for copy in unsigned)
+        code = "history-unsigned-differs" if tail else "history-unsigned"
+        return result("unsigned-differs", code, f"{text}; no signature covers it in {names}")
+    statements: list[Statement] = []
+    for copy in (a, b):
+        try:
+            statements.append(copy.statement(difference))
+        except VerificationError as error:
+            return result("altered", "history-altered", f"{text}; {error.message}")
+        except UsageError as error:
+            problem = f"{text}; both have signatures, which cannot be checked: {error.message}"
+            return result("signed-differs", "history-signed-differs", problem)
+    return _both_signed(a, b, statements, text, result)
+
+
+def _both_signed(a: Copy, b: Copy, statements: Sequence[Statement], text: str, result: _Result) -> Comparison:
+    verified = [statement.verify() for statement in statements]
+    keys = " and ".join(dict.fromkeys(item.service_key_sha256 for item in verified))
+    bundle = Bundle("fork", tuple(statements), note=f"{a.name} and {b.name}", links=_links(verified, (a, b)))
+    try:
+        evidence = bundle.verify()
+    except VerificationError as error:
+        return result("other-service", "history-other-service", f"{text}; {error.message}")
+    if evidence.conclusive:
+        return result("forked", "history-forked", f"{text}; both are signed, by service {keys}", bundle)
+    older = a if verified[0].txid < verified[1].txid else b
+    if older.says_committed(verified[0].txid.seqno):
+        message = (
+            f"{text}; both are signed, by service {keys}, and the older one stands in a chunk of {older.name} that is "
+            "marked committed"
         )
-        return Comparison("unsigned-differs", (first, last), difference, [found])
-    found = finding("history-forked", f"{text}; both are signed", file=where.file, offset=where.offset, txid=txids[0])
-    comparison = Comparison("forked", (first, last), difference, [found])
-    bundle = Bundle("fork", (a.statement(difference), b.statement(difference)), note=f"{a.name} and {b.name}")
-    bundle.verify()
-    comparison.bundle = bundle
-    return comparison
+        return result("forked", "history-forked", message, bundle)
+    return result(
+        "signed-differs", "history-signed-differs", f"{text}; both are signed, by service {keys}: {evidence.caveat}",
+        bundle,
+    )  # fmt: skip
 
 
-def compare_with_receipt(
-    copy: Copy, document: bytes, receipt: object, name: str, service_certificates: Sequence[str]
-) -> Comparison:
-    """Compares a copy with a receipt that was verified already.
+def _links(verified: Sequence[VerifiedStatement], copies: Sequence[Copy]) -> tuple[Statement, ...]:
+    """Statements about recoveries, where they are needed to show that two keys are lives of one service."""
+    if len({item.service_key_sha256 for item in verified}) == 1:
+        return ()
+    return tuple(dict.fromkeys(link for copy in copies for link in copy.links()))
+
+
+# ------------------------------------------------------------------------------------------------ receipts
+
+
+def compare_with_receipt(copy: Copy, document: bytes, receipt: VerifiedReceipt, name: str) -> Comparison:
+    """Compares a copy that was scanned with a receipt that was verified already.
 
     Args:
         document: the receipt's bytes.
-        receipt: the :class:`~tallystick.receipt.model.VerifiedReceipt`.
-        service_certificates: PEM certificates that the caller pinned; one of them goes into a bundle.
+
+    Raises:
+        UsageError: the receipt names no transaction.
     """
-    txid_text, leaf = getattr(receipt, "txid", None), getattr(receipt, "leaf", b"")
-    if txid_text is None:
+    if receipt.txid is None:
         raise UsageError(
             "receipt names no transaction: nothing can be compared", code="receipt-names-nothing", file=name
         )
-    txid = TxId.parse(str(txid_text))
-    certificate = _certificate_of(service_certificates, str(getattr(receipt, "service_key_sha256", "")))
-    if copy.first <= txid.seqno <= copy.last:
-        here = copy.ledger.get_transaction(txid.seqno)
-        if here.leaf == leaf:
-            return Comparison("agrees", (txid.seqno, txid.seqno))
-        found = finding(
-            "history-forked",
-            f"receipt {name} proves {txid}, this copy holds {here.txid} with another leaf: expected {leaf.hex()}, "
-            f"got {here.leaf.hex()}",
-            file=here.file,
-            offset=here.offset,
-            txid=str(here.txid),
-        )
-        comparison = Comparison("forked", (txid.seqno, txid.seqno), txid.seqno, [found])
-        if copy.last_signed > txid.seqno and certificate is not None:
-            comparison.bundle = Bundle("receipt-fork", (copy.statement(txid.seqno),), document, certificate, name)
-        return _with_checked_bundle(comparison)
-    return _beyond(copy, txid, document, certificate, name)
-
-
-def _beyond(copy: Copy, txid: TxId, document: bytes, certificate: str | None, name: str) -> Comparison:
+    txid = TxId.parse(receipt.txid)
     if txid.seqno < copy.first:
         message = f"receipt {name} is for {txid}, before the start of this copy at {copy.first}"
         return Comparison("disjoint", None, findings=[finding("history-disjoint", message)])
+    if txid.seqno > copy.last:
+        return _beyond(copy, txid, document, receipt, name)
+    here = copy.ledger.get_transaction(txid.seqno)
+    if here.leaf == receipt.leaf:
+        return _compare_root(copy, document, receipt, name, txid)
+    text = (
+        f"receipt {name} proves {txid}, this copy holds {here.txid} with another leaf: expected {receipt.leaf.hex()}, "
+        f"got {here.leaf.hex()}"
+    )
+    # What an earlier view held may have been lost, unless it was committed.
+    excused = here.view < txid.view and not copy.says_committed(txid.seqno)
+    outcome = _judge_receipt("receipt-fork", copy, here.txid, document, receipt, name, excused=excused)
+    found = finding(outcome[1], text + outcome[2], file=here.file, offset=here.offset, txid=str(here.txid))
+    return Comparison(outcome[0], (txid.seqno, txid.seqno), txid.seqno, [found], outcome[3])
+
+
+def _judge_receipt(
+    kind: str, copy: Copy, here: TxId, document: bytes, receipt: VerifiedReceipt, name: str, *, excused: bool = False
+) -> tuple[str, str, str, Bundle | None]:
+    """What a transaction of the copy that a receipt excludes amounts to: relation, code, reason, evidence."""
+    if copy.last_signed <= here.seqno:
+        return "unsigned-differs", "history-unsigned", "; no signature covers it in this copy", None
+    try:
+        statement = copy.statement(here.seqno)
+    except VerificationError as error:
+        return "altered", "history-altered", f"; {error.message}", None
+    except UsageError as error:
+        return "signed-differs", "history-signed-differs", f"; {error.message}", None
+    key = statement.verify().service_key_sha256
+    links = copy.links() if key != receipt.service_key_sha256 else ()
+    before = verify_links(links)
+    if receipt.service_key_sha256 not in vouched_for(before, key) and key not in vouched_for(
+        before, receipt.service_key_sha256
+    ):
+        reason = f"; it is signed by service {key}, and nothing shows that it is a life of the receipt's service"
+        return "other-service", "history-other-service", reason, None
+    bundle = _receipt_bundle(kind, copy, statement, document, name)
+    if excused:
+        reason = f"; {here} may have been signed and never committed, and lost when a later view began"
+        return "signed-differs", "history-signed-differs", reason, bundle
+    relation, code = ("truncated", "history-truncated") if kind == "truncation" else ("forked", "history-forked")
+    return relation, code, f"; both are signed, by service {key}", bundle
+
+
+def _receipt_bundle(kind: str, copy: Copy, statement: Statement, document: bytes, name: str) -> Bundle | None:
+    """A bundle that verifies; None when the receipt does not stand on its own under a certificate at hand."""
+    certificates = dict.fromkeys([*copy.certificates, *(pem for _, pem in copy.services)])
+    for links in ((), copy.links()):
+        for certificate in certificates:
+            bundle = Bundle(kind, (statement,), document, certificate, name, links=links)
+            try:
+                bundle.verify()
+            except (FormatError, VerificationError):
+                continue
+            return bundle
+    return None
+
+
+def _compare_root(copy: Copy, document: bytes, receipt: VerifiedReceipt, name: str, txid: TxId) -> Comparison:
+    """The transaction is the same; the root that the receipt leads to must be one that this copy signs, too."""
+    compared = (txid.seqno, txid.seqno)
+    after = [place for place in copy.signatures if place.seqno > txid.seqno]
+    signed_at = _signature_txid(document)
+    if signed_at is None:
+        # JSON: the size of the tree is not told. Any later signature will do.
+        if not after or any(place.root in (receipt.root, None) for place in after):
+            return Comparison("agrees", compared)
+        sizes = _native.JsonReceipt.parse(document).tree_sizes(txid.seqno)
+        if sizes is None or sizes[1] > copy.last_signed:
+            return Comparison("agrees", compared)
+        message = (
+            f"receipt {name} proves {txid}, which this copy holds, by the signed root {receipt.root.hex()}, which no "
+            "signature of this copy is over: they differ in another transaction"
+        )
+        found = finding("history-root-differs", message, txid=str(txid))
+        return Comparison("forked", compared, None, [found])
+    place = next((place for place in after if place.txid == signed_at), None)
+    if place is None or place.root is None or place.root == receipt.root:
+        return Comparison("agrees", compared)
+    found = finding(
+        "history-forked",
+        f"receipt {name} proves {txid}, which this copy holds; but the root signed at {signed_at} differs: expected "
+        f"{receipt.root.hex()} (by the receipt), got {place.root.hex()}",
+        txid=str(signed_at),
+    )
+    return Comparison("forked", compared, None, [found], _double_signature(copy, document, receipt, name, signed_at))
+
+
+def _signature_txid(document: bytes) -> TxId | None:
+    try:
+        named = _native.CoseReceipt.parse(document).signature_txid
+        return None if named is None else TxId.parse(named)
+    except FormatError:
+        return None  # JSON
+
+
+def _double_signature(
+    copy: Copy, document: bytes, receipt: VerifiedReceipt, name: str, signed_at: TxId
+) -> Bundle | None:
+    here = copy.signed_root(signed_at.seqno)
+    certificate = None if here is None else here.service_certificate
+    if here is None or certificate is None:
+        return None
+    sign1 = _native.CoseReceipt.parse(document).sign1
+    there = SignedRoot(receipt.root, signed_at, certificate, _detached(sign1))
+    bundle = Bundle("double-signature", roots=(there, here), note=name)
+    try:
+        bundle.verify()
+    except VerificationError:
+        return None  # other keys signed: then the receipt's own service vouches for its root, and no fork is shown
+    return bundle
+
+
+def _detached(sign1: _native.CoseSign1) -> bytes:
+    """The COSE_Sign1 without its proofs, as the ledger holds it."""
+    return _native.cbor_encode(_native.CborTag(18, [sign1.protected, {}, None, sign1.signature]))
+
+
+def _beyond(copy: Copy, txid: TxId, document: bytes, receipt: VerifiedReceipt, name: str) -> Comparison:
     later = _first_in_later_view(copy, txid)
     if later is None:
         found = finding(
             "history-behind", f"this copy ends at seqno {copy.last}, before {txid} that receipt {name} proves"
         )
         return Comparison("behind", None, None, [found])
-    found = finding(
-        "history-truncated",
-        f"this copy goes on with {later} where receipt {name} proves {txid} of an earlier view",
-        txid=str(later),
-    )
-    comparison = Comparison("truncated", None, later.seqno, [found])
-    if copy.last_signed > later.seqno and certificate is not None:
-        comparison.bundle = Bundle("truncation", (copy.statement(later.seqno),), document, certificate, name)
-    return _with_checked_bundle(comparison)
+    relation, code, reason, bundle = _judge_receipt("truncation", copy, later, document, receipt, name)
+    text = f"this copy goes on with {later} where receipt {name} proves {txid} of an earlier view"
+    found = finding(code, text + reason, txid=str(later))
+    return Comparison(relation, None, later.seqno, [found], bundle)
 
 
 def _first_in_later_view(copy: Copy, txid: TxId) -> TxId | None:
@@ -342,42 +353,54 @@ def _first_in_later_view(copy: Copy, txid: TxId) -> TxId | None:
     return copy.ledger.get_transaction(low).txid
 
 
-def _with_checked_bundle(comparison: Comparison) -> Comparison:
-    if comparison.bundle is not None:
-        comparison.bundle.verify()
-    return comparison
-
-
-def _certificate_of(certificates: Sequence[str], fingerprint: str) -> str | None:
-    for pem in certificates:
-        if _native.Certificate.parse(pem.encode()).spki_sha256 == fingerprint:
-            return pem
-    return None
+# ---------------------------------------------------------------------------------------------- checkpoints
 
 
 def compare_with_checkpoint(copy: Copy, path: Path) -> Comparison:
-    """Whether a copy still holds all that a checkpoint of ``tallystick verify`` had proven.
+    """Whether a copy that was scanned still holds all that a checkpoint of ``tallystick verify`` had proven.
+
+    The checkpoint is the caller's own file, and believed.
 
     Raises:
         FormatError: the file is not a checkpoint.
-        UsageError: the copy does not start at the first transaction.
+        UsageError: the copy starts after the checkpoint, or too late to tell.
     """
+    head, tree = _read_checkpoint(path)
+    if copy.last < head.seqno:
+        found = finding("history-behind", f"this copy ends at seqno {copy.last}, before the checkpoint's head {head}")
+        return Comparison("behind", None, None, [found])
+    if copy.first > head.seqno:
+        message = f"this copy starts at seqno {copy.first}, after the checkpoint's head {head}"
+        return Comparison("disjoint", None, findings=[finding("history-disjoint", message)])
+    here = copy.ledger.get_transaction(head.seqno)
+    # A copy that starts later can be compared from its first signature on, which embeds a tree.
+    start = 1 if copy.first == 1 or not copy.signatures else copy.signatures[0].seqno
+    compared = (start, head.seqno)
+    own = copy.tree(head.seqno + 1, min(start, head.seqno))
+    if here.txid == head and own.root_at(head.seqno + 1) == tree.root_at(tree.size):
+        return Comparison("agrees", compared)
+    found = finding(
+        "history-forked",
+        f"this copy differs from what the checkpoint had proven, somewhere up to {head}: it holds {here.txid} there, "
+        f"and its Merkle root is {own.root_at(head.seqno + 1).hex()}, expected {tree.root_at(tree.size).hex()}",
+        file=here.file,
+        offset=here.offset,
+        txid=str(here.txid),
+    )
+    return Comparison("forked", compared, None, [found])
+
+
+def _read_checkpoint(path: Path) -> tuple[TxId, _native.MerkleTree]:
     try:
         document = json.loads(path.read_bytes())
         head = TxId.parse(document["head"])
         tree = _native.MerkleTree.from_compact(base64.b64decode(document["tree"], validate=True))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (FormatError, ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
         raise FormatError("this is not a checkpoint", code="checkpoint-malformed", file=str(path)) from error
-    for _ in copy.leaves():
-        continue
-    if copy.last < head.seqno:
-        found = finding("history-behind", f"this copy ends at seqno {copy.last}, before the checkpoint's head {head}")
-        return Comparison("behind", None, None, [found])
-    if copy.tree(head.seqno + 1).root_at(head.seqno + 1) == tree.root_at(tree.size):
-        return Comparison("agrees", (1, head.seqno))
-    found = finding(
-        "history-forked",
-        f"this copy differs from what the checkpoint had proven, somewhere up to {head}: its Merkle root is another",
-        txid=str(head),
-    )
-    return Comparison("forked", (1, head.seqno), None, [found])
+    if tree.size != head.seqno + 1:
+        raise FormatError(
+            f"checkpoint is malformed: expected a tree of {head.seqno + 1} leaves, got {tree.size}",
+            code="checkpoint-malformed",
+            file=str(path),
+        )
+    return head, tree
