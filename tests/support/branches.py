@@ -57,7 +57,8 @@ def two_branches(directory: Path, style: str | Style = "6.x", *, elect: bool = F
     if elect:
         second.elect()
     for number, service in enumerate((first, second)):
-        service.append({"public:records": {b"balance": b"%d coins" % (100 - number)}})
+        for _ in range(2):
+            service.append({"public:records": {b"balance": b"%d coins" % (100 - number)}})
         write_some(service, 2)
         service.sign(close_chunk=True)
     return Branches(first, second, shared)

@@ -246,6 +246,10 @@ def _judge_receipt(
         reason = f"; it is signed by service {key}, and nothing shows that it is a life of the receipt's service"
         return "other-service", "history-other-service", reason, None
     bundle = _receipt_bundle(kind, copy, statement, document, name)
+    if bundle is None and any(note.code == "service-endorsed" for note in receipt.notes):
+        # Endorsement certificates name no epoch: whoever holds an old key could write receipts for any time.
+        reason = "; the receipt is signed by an older service key and rests on an endorsement: pin that key itself"
+        return "signed-differs", "history-signed-differs", reason, None
     if excused:
         reason = f"; {here} may have been signed and never committed, and lost when a later view began"
         return "signed-differs", "history-signed-differs", reason, bundle

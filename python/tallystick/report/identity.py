@@ -71,7 +71,7 @@ def _headline(timeline: IdentityTimeline) -> str:
     verdict, count = timeline.audited.verdict, len(timeline.identities)
     trusted = sum(1 for life in timeline.identities if life.trusted_by is not None)
     noun = "service identity" if count == 1 else "service identities"
-    told = f"{count} {noun}, {trusted} of them trusted from the anchor"
+    told = f"{count} {noun}, {'all' if trusted == count else trusted} trusted"
     proven = verdict.proven
     if verdict.verdict is Verdict.VERIFIED and proven is not None:
         return f"VERIFIED: {told}; proven up to {proven.last_txid}"

@@ -93,7 +93,7 @@ def test_an_outsiders_recovery_is_traced_and_not_trusted(tmp_path: Path) -> None
     assert timeline.identities[1].identity.begin is not None
     assert timeline.identities[1].identity.begin.seqno == first + 1
     text = render_identity_text(timeline)
-    assert text.startswith("FAILED: 2 service identities, 1 of them trusted")
+    assert text.startswith("FAILED: 2 service identities, 1 trusted")
     assert "no opening proposal was accepted" in text
     assert any("Nothing that could be checked links identity 1 and identity 2" in x for x in timeline.explanations)
 
