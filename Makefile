@@ -103,6 +103,8 @@ test-python:  ## pytest, on all cores
 .PHONY: fuzz
 fuzz:  ## fuzz a target for some seconds: make fuzz T=chunk SECONDS=600
 	@test -n "$(T)" || { echo "name a target with T=:"; ls rust/fuzz/fuzz_targets | sed 's/\.rs$$//; s/^/  /'; exit 2; }
+	@command -v cargo-fuzz > /dev/null || cargo install --locked --quiet cargo-fuzz
+	@# The sanitiser's flags are unstable; this lets the stable compiler take them.
 	RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir rust/fuzz --release $(T) -- -max_total_time=$(SECONDS) $(ARGS)
 
 .PHONY: bench
