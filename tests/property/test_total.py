@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support import slow
-from support.services import base
+from support.services import fill, new_service
 from tallystick import _native
 from tallystick.demo.receipts import cose_receipt, json_receipt
 from tallystick.demo.snapshots import take_snapshot
@@ -21,8 +22,9 @@ from tallystick.errors import FormatError, LimitExceededError
 @cache
 def samples() -> dict[str, list[bytes]]:
     """Valid inputs of each kind, to be spoilt."""
-    service = base("6.x").service
-    assert service is not None
+    # A service of its own: taking a snapshot writes to its ledger.
+    service = new_service(Path(tempfile.mkdtemp(prefix="tallystick-samples-")) / "ledger", "6.x")
+    fill(service)
     seqno = service.last_signed.seqno - 1
     entries = [written.entry for written in service.written.values()]
     cose = cose_receipt(service, seqno)
