@@ -16,6 +16,7 @@ from mutations.receipt_table import CLAIMS, Holder, holder
 from mutations.snapshot_table import _with_snapshots
 from support import cbor
 from support.cbor import Tagged
+from support.run import tallystick
 from support.services import new_service, recovered_base
 from tallystick._native import CoseReceipt, CoseSign1
 from tallystick.demo.ledger import json_bytes
@@ -256,6 +257,28 @@ def _not_ca(directory: Path) -> Arguments:
     root = service.signed[-1].root
     value.update(cert=node.certificate, node_id=node.id, signature=base64.b64encode(node.key.sign_root(root)).decode())
     return _old_life(directory, json_bytes(value))
+
+
+def _with_bundle(directory: Path, *more: str) -> Arguments:
+    """A receipt of the second life, pinned to the first, with a bundle of identities between them."""
+    service = recovered_base("6.x").service
+    pin = _file(directory, service.identities[0].certificate, "pin.pem")
+    bundle = directory / "identities.json"
+    made = tallystick("identity", service.directory, "--uncommitted", "--service-cert", pin, "--bundle", bundle, *more)
+    assert made.exit_code == 0
+    later = [signed for signed in service.signed if signed.service is service.identities[1]][-1].txid.seqno - 1
+    receipt = _file(directory, cose_receipt(service, later))
+    return ["receipt", "verify", receipt, "--service-cert", pin, "--identities", bundle]
+
+
+@example("service-opened")
+def _opened(directory: Path) -> Arguments:
+    return _with_bundle(directory)
+
+
+@example("identity-unproven")
+def _unproven(directory: Path) -> Arguments:
+    return _with_bundle(directory, "--without-history")
 
 
 # ---------------------------------------------------------------- snapshots

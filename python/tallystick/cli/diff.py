@@ -104,18 +104,12 @@ def diff(
 
 def _certificates(path: str) -> list[str]:
     """The certificates in a file, PEM."""
-    import base64
-
-    from tallystick._native import Certificate
+    from tallystick.identity.certificates import split_certificates
 
     try:
-        found = Certificate.parse_many(read_option_file(path, "service certificate"))
+        return split_certificates(read_option_file(path, "service certificate"))
     except FormatError as error:
         raise as_usage_error(error, path) from error
-    return [
-        f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(item.der).decode()}-----END CERTIFICATE-----\n"
-        for item in found
-    ]
 
 
 def _with_receipts(copy: Copy, receipts: Sequence[str], service_certs: Sequence[str]) -> list[tuple[str, Comparison]]:

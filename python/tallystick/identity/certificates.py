@@ -14,7 +14,14 @@ from functools import lru_cache
 from tallystick._native import Certificate, PublicKey
 from tallystick.errors import FormatError
 
-__all__ = ["is_issued_by", "is_node_certificate", "parse_certificate", "parse_public_key_pem", "public_key"]
+__all__ = [
+    "is_issued_by",
+    "is_node_certificate",
+    "parse_certificate",
+    "parse_public_key_pem",
+    "public_key",
+    "split_certificates",
+]
 
 _PUBLIC_KEY_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]{1,8192})-----END PUBLIC KEY-----\s*\Z")
 
@@ -48,6 +55,18 @@ def parse_certificate(pem: bytes | str) -> Certificate:
 @lru_cache(maxsize=_CACHED)
 def _parse_certificate(data: bytes) -> Certificate:
     return Certificate.parse(data)
+
+
+def split_certificates(data: bytes) -> list[str]:
+    """The certificates in a file (PEM, several allowed, or DER), each as PEM of its own.
+
+    Raises:
+        FormatError: there is none, or a malformed one.
+    """
+    return [
+        f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(item.der).decode()}-----END CERTIFICATE-----\n"
+        for item in Certificate.parse_many(data)
+    ]
 
 
 def parse_public_key_pem(pem: str) -> bytes:
