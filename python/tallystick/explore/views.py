@@ -248,12 +248,13 @@ class Explorer:
             verified = statement.verify()
         except TallystickError as error:
             return join([heading, tag("p", f"It does not hold: {error.message}", class_="failed")])
+        signed_at = verified.signature_txid
         nodes, current = [], verified.leaf
         for step in statement.path:
             current = _native.merkle_root_of_path(current, [step])
             nodes.append(current.hex())
         rows: list[tuple[str, Content]] = [
-            ("Signed at", link(str(verified.signature_txid), f"/transaction/{verified.signature_txid.seqno}")),
+            ("Signed at", link(str(signed_at), f"/transaction/{signed_at.seqno}") if signed_at else "not known"),
             ("Signatures that hold", " and ".join(verified.signed_by)),
             ("Service key", tag("code", verified.service_key_sha256)),
             ("Root", tag("code", verified.root.hex())),
