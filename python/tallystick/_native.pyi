@@ -456,6 +456,11 @@ class ScanBatch:
     @property
     def leaves(self) -> builtins.bytes:  # `bytes` is a property of this class
         """32 bytes a transaction; empty below level merkle."""
+    @property
+    def transaction_rows(self) -> TransactionRows | None:
+        """Without covers, which :class:`CoverQueue` finds; None unless columns were asked for."""
+    @property
+    def write_rows(self) -> WriteRows | None: ...
 
 @final
 class LedgerScanner:
@@ -477,10 +482,12 @@ class LedgerScanner:
         previous_was_signature: bool = False,
         last_seqnos: Sequence[int | None] | None = None,
         first_seqnos: Sequence[int | None] | None = None,
+        columns: bool = False,
     ) -> LedgerScanner:
         """``tree`` is where to go on from (a checkpoint, or ``MerkleTree()`` at genesis); None: start from the first embedded tree.
 
         ``first_seqnos``/``last_seqnos`` give, per path, the part of it to use (a cover of overlapping files); entries outside are skipped.
+        ``columns``: batches carry their rows, at levels merkle and full.
         """
     def __iter__(self) -> LedgerScanner: ...
     def __next__(self) -> ScanBatch: ...
@@ -490,6 +497,53 @@ class LedgerScanner:
     def transactions(self) -> int: ...
     @property
     def bytes_read(self) -> int: ...
+
+# ---------------------------------------------------------------- export
+
+CSV_TRANSACTIONS_HEADER: str
+CSV_WRITES_HEADER: str
+
+@final
+class TransactionRows:
+    """A row a transaction, as columns. What the scan has findings about has rows that mean nothing."""
+
+    def __len__(self) -> int: ...
+    @property
+    def file_index(self) -> int: ...
+    def buffers(self) -> dict[str, bytes]:
+        """Arrow buffers by column: int64, uint8, 32-byte and bit-packed; ``name?`` is the validity bitmap of ``name``."""
+    def tuples(self, start: int, stop: int, file: int) -> list[tuple[int | bytes | None, ...]]:
+        """Rows for a database: seqno, view, entry_type, flags, is_signature, file, offset, size, private_size, write_set_digest, commit_evidence_digest, claims_digest, leaf, signed_by."""
+    def csv(self, start: int, stop: int, file: str) -> bytes: ...
+    def jsonl(self, start: int, stop: int, file: str) -> bytes: ...
+
+@final
+class WriteRows:
+    """A row a write or remove, as columns."""
+
+    def __len__(self) -> int: ...
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables that are written; rows hold an index into them."""
+    def buffers(self) -> dict[str, bytes]:
+        """Arrow buffers by column: ``view``, ``seqno`` int64; ``table`` int32; ``key`` and ``value`` with their ``…_offsets``; ``value?`` and ``removed`` bit-packed."""
+    def tuples(self, start: int, stop: int, tables: Sequence[int]) -> list[tuple[int | bytes | None, ...]]:
+        """Rows for a database: seqno, what ``tables`` has for the table, key, value (None for a remove)."""
+    def csv(self, start: int, stop: int) -> bytes: ...
+    def jsonl(self, start: int, stop: int) -> bytes: ...
+
+@final
+class CoverQueue:
+    """Finds for each transaction the first signature transaction after it whose root is the computed one, over leaves that include its.
+
+    Rows wait for it, up to half a million of them; then they go on without.
+    """
+
+    def __new__(cls) -> CoverQueue: ...
+    def push(self, batch: ScanBatch) -> list[TransactionRows]:
+        """The rows that need not wait any longer, in ledger order."""
+    def finish(self) -> list[TransactionRows]:
+        """Those that nothing covers."""
 
 # ---------------------------------------------------------------- snapshots
 

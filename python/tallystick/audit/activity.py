@@ -56,6 +56,8 @@ class Span:
 class Activity:
     """Collects signature intervals, in ledger order."""
 
+    wants_rows = False
+
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self.clock_went_back = 0

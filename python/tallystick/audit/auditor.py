@@ -83,6 +83,10 @@ class Observer(Protocol):
     Whatever it makes of that speaks of the same bytes as the verdict. It takes no part in the verdict.
     """
 
+    @property
+    def wants_rows(self) -> bool:
+        """Whether batches are to carry their rows."""
+
     def observe(self, batch: ScanBatch, path: str) -> None:
         """Takes consecutive transactions of the file ``path``, in ledger order. What it raises ends the audit."""
 
@@ -345,6 +349,7 @@ class _Run:
             previous_was_signature=resume is not None,
             first_seqnos=[part.first for part in parts],
             last_seqnos=[part.last for part in parts],
+            columns=any(observer.wants_rows for observer in self.observers),
         )
         total = sum(part.file.size for part in self._files.parts)
         before = scanner.tree()

@@ -27,6 +27,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "state": ("tallystick.cli.read:state", "Show the public state at a seqno."),
     "history": ("tallystick.cli.read:history", "Show the history of a key."),
     "explore": ("tallystick.cli.explore:explore", "Look at a ledger in the browser."),
+    "export": ("tallystick.cli.export:export", "Export to SQLite, Parquet, CSV or JSON lines."),
     "diff": ("tallystick.cli.diff:diff", "Compare copies of a ledger, receipts, checkpoints."),
     "evidence": ("tallystick.cli.diff:evidence", "Verify evidence of two histories."),
     "identity": ("tallystick.cli.identity:identity", "Show every service identity, and what links them."),

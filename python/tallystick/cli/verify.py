@@ -100,7 +100,7 @@ def verify(
         _check_txid(expect_head)
     if output is not None and not Path(output).absolute().parent.is_dir():
         raise click.UsageError(f"directory of --output does not exist: {output}")
-    progress = None if quiet or not sys.stderr.isatty() else _Progress()
+    progress = None if quiet or not sys.stderr.isatty() else Progress()
     figures = (
         _Figures(paths, uncommitted=uncommitted, recovery=recovery, jobs=jobs) if output_format == "html" else None
     )
@@ -184,7 +184,7 @@ class _Figures:
         return render_html(verdict, activity=self._activity, governance=self._governance.report())
 
 
-class _Progress:
+class Progress:
     """A line on stderr that is written over."""
 
     def __init__(self) -> None:

@@ -85,6 +85,8 @@ class GovernanceObserver:
         budgets, jobs, run_scripts: as for :func:`replay_governance`.
     """
 
+    wants_rows = False
+
     def __init__(
         self,
         paths: Iterable[str | os.PathLike[str]],

@@ -11,6 +11,7 @@
 pub mod cbor;
 pub mod cose;
 pub mod error;
+pub mod export;
 pub mod hash;
 pub mod json;
 pub mod ledger;

@@ -3,6 +3,7 @@ use pyo3::prelude::*;
 
 mod cose;
 mod error;
+mod export;
 mod js;
 mod ledger;
 mod merkle;
@@ -17,6 +18,7 @@ mod x509;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     cose::register(module)?;
+    export::register(module)?;
     js::register(module)?;
     ledger::register(module)?;
     merkle::register(module)?;

@@ -9,6 +9,7 @@ use tallystick_core::scan::{self, Level, Options, Part, ScanError, Scanner, Star
 use tallystick_core::types::{Digest, to_hex};
 
 use crate::error::io;
+use crate::export::{TransactionRows, WriteRows, rows_of};
 use crate::ledger::Entry;
 use crate::merkle::MerkleTree;
 
@@ -140,7 +141,7 @@ impl SignatureRecord {
 }
 
 #[pyclass(frozen, module = "tallystick._native")]
-struct ScanBatch {
+pub(crate) struct ScanBatch {
     file_index: usize,
     first_seqno: u64,
     count: u64,
@@ -151,6 +152,8 @@ struct ScanBatch {
     notable: Py<PyList>,
     findings: Py<PyList>,
     leaves: Vec<Digest>,
+    pub(crate) transaction_rows: Option<Py<TransactionRows>>,
+    write_rows: Option<Py<WriteRows>>,
 }
 
 impl ScanBatch {
@@ -161,6 +164,7 @@ impl ScanBatch {
             batch.notable.into_iter().map(|entry| Py::new(py, Entry::from(entry))).collect();
         let findings: PyResult<Vec<_>> =
             batch.findings.into_iter().map(|finding| Py::new(py, ScanFinding(finding))).collect();
+        let (transaction_rows, write_rows) = rows_of(py, batch.columns)?;
         Ok(Self {
             file_index: batch.file_index,
             first_seqno: batch.first_seqno,
@@ -172,7 +176,14 @@ impl ScanBatch {
             notable: PyList::new(py, notable?)?.unbind(),
             findings: PyList::new(py, findings?)?.unbind(),
             leaves: batch.leaves,
+            transaction_rows,
+            write_rows,
         })
+    }
+
+    /// The list is built above, so that all of it are records.
+    pub(crate) fn signature_records(&self, py: Python<'_>) -> Vec<Py<SignatureRecord>> {
+        self.signatures.bind(py).iter().filter_map(|record| record.extract().ok()).collect()
     }
 }
 
@@ -217,6 +228,14 @@ impl ScanBatch {
     #[getter]
     fn leaves<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, self.leaves.as_flattened())
+    }
+    #[getter]
+    fn transaction_rows(&self, py: Python<'_>) -> Option<Py<TransactionRows>> {
+        self.transaction_rows.as_ref().map(|rows| rows.clone_ref(py))
+    }
+    #[getter]
+    fn write_rows(&self, py: Python<'_>) -> Option<Py<WriteRows>> {
+        self.write_rows.as_ref().map(|rows| rows.clone_ref(py))
     }
     fn __repr__(&self) -> String {
         format!("<ScanBatch of {} from seqno {}>", self.count, self.first_seqno)
@@ -263,7 +282,8 @@ impl LedgerScanner {
     #[new]
     #[pyo3(signature = (
         paths, *, level="full", jobs=0, tree=None, first_seqno=None, previous_view=None,
-        previous_was_signature=false, last_seqnos=None, first_seqnos=None
+        previous_was_signature=false, last_seqnos=None, first_seqnos=None,
+        columns=false
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn new(
@@ -276,6 +296,7 @@ impl LedgerScanner {
         previous_was_signature: bool,
         last_seqnos: Option<Vec<Option<u64>>>,
         first_seqnos: Option<Vec<Option<u64>>>,
+        columns: bool,
     ) -> PyResult<Self> {
         let count = paths.len();
         let parts: PyResult<Vec<Part>> = paths
@@ -292,7 +313,11 @@ impl LedgerScanner {
         let tree: Option<Frontier> = tree.map(|tree| tree.tree.frontier());
         let start = Start { tree, first_seqno, previous_view, previous_was_signature };
         let options = Options { parts: parts?, level: level_from_py(level)?, jobs, start };
-        Ok(Self { scanner: Scanner::new(options) })
+        let mut scanner = Scanner::new(options);
+        if columns {
+            scanner.collect_columns();
+        }
+        Ok(Self { scanner })
     }
 
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {

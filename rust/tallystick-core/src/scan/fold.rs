@@ -182,6 +182,7 @@ impl Fold {
             notable: parsed.notable,
             findings,
             leaves: parsed.leaves,
+            columns: parsed.columns,
         };
         (batch, parsed.buffer)
     }

@@ -33,6 +33,8 @@ pub(super) struct Segment {
     pub starts_file: bool,
     /// Ends where a complete chunk ends, and nothing was wrong with its framing.
     pub ends_complete_chunk: bool,
+    /// Its rows are wanted.
+    pub columns: bool,
 }
 
 /// Why the framer stopped.
@@ -54,6 +56,8 @@ pub(super) struct Framer<'a> {
     pub segment_bytes: usize,
     pub budget: &'a Budget,
     pub order: u64,
+    /// See [`Segment`].
+    pub columns: bool,
 }
 
 /// One file while it is cut.
@@ -141,7 +145,7 @@ impl Framer<'_> {
 
     fn next_buffer(&mut self) -> Result<Segment, Stop> {
         let buffer = self.budget.take(self.segment_bytes).ok_or(Stop::Closed)?;
-        Ok(Segment { buffer, ..Segment::default() })
+        Ok(Segment { buffer, columns: self.columns, ..Segment::default() })
     }
 
     fn send(&mut self, segment: Segment, emit: &mut dyn FnMut(Segment) -> bool) -> Result<(), Stop> {

@@ -26,6 +26,7 @@ pub use finding::{CODES, Finding, ScanCode};
 pub use fold::Start;
 pub use record::SignatureRecord;
 
+use crate::export::Columns;
 use crate::ledger::Entry;
 use crate::merkle::Frontier;
 use crate::types::Digest;
@@ -108,6 +109,8 @@ pub struct Batch {
     pub findings: Vec<Finding>,
     /// One a transaction; none below [`Level::Merkle`].
     pub leaves: Vec<Digest>,
+    /// What they are and wrote; see [`Scanner::collect_columns`].
+    pub columns: Option<Box<Columns>>,
 }
 
 /// Why a scan stopped.
@@ -143,6 +146,7 @@ struct Threads {
 /// A scan in progress.
 pub struct Scanner {
     options: Options,
+    columns: bool,
     segment_bytes: usize,
     threads: Option<Threads>,
     waiting: BTreeMap<u64, Outcome>,
@@ -166,6 +170,7 @@ impl Scanner {
         let fold = Fold::new(options.level, std::mem::take(&mut options.start));
         Self {
             options,
+            columns: false,
             segment_bytes,
             threads: None,
             waiting: BTreeMap::new(),
@@ -175,6 +180,11 @@ impl Scanner {
             transactions: 0,
             bytes_read: 0,
         }
+    }
+
+    /// Asks for the columns of every batch, at [`Level::Merkle`]. To be called before the first batch is asked for.
+    pub fn collect_columns(&mut self) {
+        self.columns = self.options.level >= Level::Merkle;
     }
 
     /// The next batch, in ledger order; `None` at the end. A file without transactions and without findings gives
@@ -280,11 +290,12 @@ impl Scanner {
         }
         let (parts, level, segment_bytes) =
             (self.options.parts.clone(), self.options.level, self.segment_bytes);
+        let columns = self.columns;
         let framer = Builder::new().name("tallystick-read".into());
         threads.handles.push(framer.spawn(move || {
             frame(
                 &parts,
-                Framer { level, segment_bytes, budget: &budget, order: 0 },
+                Framer { level, segment_bytes, budget: &budget, order: 0, columns },
                 &to_workers,
                 |failure| {
                     // If nobody listens, nobody misses it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Level;
 use super::finding::{Finding, Place, ScanCode};
 use super::framer::Segment;
+use crate::export::Columns;
 use crate::ledger::domain::{Domain, DomainError, EntryType, PublicHead, Visitor, walk};
 use crate::ledger::entry::{Entry, EntryView, leaf, peek_txid};
 use crate::limits::MAX_TREE_SIZE;
@@ -118,6 +119,8 @@ pub(super) struct Parsed {
     /// Their indices, for questions about the order of transactions.
     pub signature_indices: Vec<usize>,
     pub notable: Vec<Entry>,
+    /// If they are wanted.
+    pub columns: Option<Box<Columns>>,
 }
 
 pub(super) fn parse(segment: Segment, level: Level) -> Parsed {
@@ -134,6 +137,7 @@ pub(super) fn parse(segment: Segment, level: Level) -> Parsed {
         findings: segment.findings,
         starts_file: segment.starts_file,
         ends_complete_chunk: segment.ends_complete_chunk,
+        columns: segment.columns.then(Box::default),
         ..Parsed::default()
     };
     if level >= Level::Merkle {
@@ -150,12 +154,19 @@ pub(super) fn parse(segment: Segment, level: Level) -> Parsed {
         if level >= Level::Merkle {
             parsed.leaves.push(outcome.leaf);
         }
+        if let Some(columns) = &mut parsed.columns {
+            let is_signature = outcome.signature.is_some();
+            columns.push(raw, place.offset, &outcome.write_set_digest, &outcome.leaf, is_signature);
+        }
         parsed.findings.extend(outcome.findings);
         if let Some(signature) = outcome.signature {
             parsed.signature_indices.push(index);
             parsed.signatures.push(signature);
         }
         parsed.notable.extend(outcome.notable);
+    }
+    if let Some(columns) = &mut parsed.columns {
+        columns.transactions.file_index = places.file_index;
     }
     if level >= Level::Merkle {
         build_nodes(&mut parsed, &places.runs);
@@ -178,13 +189,20 @@ fn extend_runs(runs: &mut Vec<Run>, index: usize, txid: TxId) {
 /// What one entry comes to.
 struct Outcome {
     leaf: Digest,
+    write_set_digest: Digest,
     findings: Vec<Finding>,
     signature: Option<SignatureTx>,
     notable: Option<Entry>,
 }
 
 fn parse_entry(raw: &[u8], index: usize, place: Place, level: Level) -> Outcome {
-    let mut outcome = Outcome { leaf: [0; 32], findings: Vec::new(), signature: None, notable: None };
+    let mut outcome = Outcome {
+        leaf: [0; 32],
+        write_set_digest: [0; 32],
+        findings: Vec::new(),
+        signature: None,
+        notable: None,
+    };
     let view = match EntryView::parse_first(raw) {
         Ok(view) => view,
         Err(error) => {
@@ -203,7 +221,8 @@ fn parse_entry(raw: &[u8], index: usize, place: Place, level: Level) -> Outcome 
         }
     };
     if level >= Level::Merkle {
-        outcome.leaf = leaf(&view.write_set_digest(), head.claims_digest, head.commit_evidence_digest);
+        outcome.write_set_digest = view.write_set_digest();
+        outcome.leaf = leaf(&outcome.write_set_digest, head.claims_digest, head.commit_evidence_digest);
     }
     let checked = view.check_header(&head);
     let consistent = checked.is_ok();
