@@ -12,8 +12,12 @@ import argparse
 import json
 import os
 import platform
+import shutil
+import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +28,7 @@ from measure import Run, blocks, machine_limits, median_seconds, run
 REPOSITORY = Path(__file__).resolve().parent.parent
 TALLYSTICK = Path(sys.executable).with_name("tallystick")
 PEER_PROGRAM = REPOSITORY / "tests" / "support" / "peer_program.py"
+PEER_EXPORT = REPOSITORY / "benches" / "peer_export.py"
 MEGABYTE = 1_000_000
 # A busy machine measures itself; the table says how busy it was.
 _LOAD = os.getloadavg()[0]
@@ -228,6 +233,85 @@ def startup(setting: Setting) -> list[Row]:
     return rows
 
 
+def export(setting: Setting) -> list[Row]:
+    """A million transactions to Parquet: time, memory, and the history of a key by SQL."""
+    rows = []
+    for workload, side_by_side in (
+        (Workload("large", 1_000_000 // setting.smaller, 5_000, 100), True),
+        (Workload("memory", 1_000_000 // setting.smaller, 1_000, 800), False),
+    ):
+        ledger, certificate = make_ledger(workload, setting.directory)
+        with tempfile.TemporaryDirectory(dir=setting.directory) as scratch:
+            target = Path(scratch) / "ours"
+            command = [TALLYSTICK, "export", ledger, "--service-cert", certificate, "--to", "parquet", "-o", target]
+            seconds, last = _export_runs(command, target, setting.times)
+            counts = json.loads((target / "export.json").read_text())
+            number = counts["rows"]["transactions"]
+            label = f"export of {number:,} transactions, values of {workload.value_bytes} bytes"
+            ours = f"{seconds:.2f} s, {number / seconds:,.0f} tx/s"
+            if side_by_side:
+                rows += [_export_row(setting, label, ours, seconds, ledger, Path(scratch) / "theirs", counts["rows"])]
+                rows += _history_rows(target)
+            peak = last.peak_bytes / MEGABYTE
+            rows.append(
+                Row(f"{label}: peak memory", f"{peak:.0f} MB, {ours}", "-", f"{peak:.0f} MB", "< 500 MB", peak < 500)
+            )
+    return rows
+
+
+def _export_runs(command: list[str | Path], target: Path, times: int) -> tuple[float, Run]:
+    """Median seconds of runs that each write the target anew, and the last run."""
+    runs = []
+    for _ in range(times + 1):
+        shutil.rmtree(target, ignore_errors=True)
+        runs.append(run(command))
+        if runs[-1].exit_code != 0:
+            raise RuntimeError("an export failed")
+    return statistics.median(each.seconds for each in runs[1:]), runs[-1]
+
+
+def _export_row(
+    setting: Setting, label: str, ours: str, seconds: float, ledger: Path, target: Path, rows: dict[str, int]
+) -> Row:
+    if setting.peer is None:
+        return Row(label, ours, "not installed", "-", "≥ 10×", None)
+    done = run([setting.peer, PEER_EXPORT, ledger, target])
+    if done.exit_code != 0:
+        raise RuntimeError("the loop over the official package failed")
+    answer = json.loads(done.stdout)
+    if (answer["transactions"], answer["writes"]) != (rows["transactions"], rows["writes"]):
+        raise RuntimeError(f"the exports disagree: {answer}, {rows}")
+    ratio = done.seconds / seconds
+    theirs = f"{done.seconds:.1f} s to {answer['format']}, {answer['transactions'] / done.seconds:,.0f} tx/s"
+    return Row(label, ours, theirs, f"{ratio:.1f}×", "≥ 10×", ratio >= 10)
+
+
+HISTORY = """
+SELECT w.txid, w.value, w.removed, t.leaf, t.signed_by, t.root, t.file, t."offset"
+FROM '{0}/writes.parquet' w JOIN '{0}/transactions.parquet' t USING (seqno)
+WHERE w.table_name = 'public:records' AND w.key = 'key 471'::BLOB ORDER BY seqno
+"""
+
+
+def _history_rows(target: Path) -> list[Row]:
+    """History of one key with its proofs, by DuckDB over Parquet."""
+    try:
+        import duckdb
+    except ImportError:
+        return [Row("history of a key by SQL", "DuckDB is not installed", "-", "-", "≤ 100 ms", None)]
+    query, connection, times = HISTORY.format(target), duckdb.connect(), []
+    for _ in range(11):
+        started = time.perf_counter()
+        found = connection.execute(query).fetchall()
+        times.append(1000 * (time.perf_counter() - started))
+        if not found:
+            raise RuntimeError("the key has no history")
+    median = statistics.median(times)
+    return [
+        Row("history of a key by SQL, Parquet", f"{median:.0f} ms", "-", f"{median:.0f} ms", "≤ 100 ms", median <= 100)
+    ]
+
+
 SCENARIOS: dict[str, Callable[[Setting], list[Row]]] = {
     "startup": startup,
     "governance": governance,
@@ -235,6 +319,7 @@ SCENARIOS: dict[str, Callable[[Setting], list[Row]]] = {
     "signatures": signatures,
     "large": large,
     "memory": memory,
+    "export": export,
 }
 
 

@@ -15,7 +15,7 @@ pub const WRITES_HEADER: &str = "view,seqno,table_name,key,key_text,value,value_
 #[must_use]
 pub fn transactions(columns: &TransactionColumns, rows: Range<usize>, file: &str) -> Vec<u8> {
     let mut cell_of_file = Vec::new();
-    text_cell(&mut cell_of_file, file);
+    name_cell(&mut cell_of_file, file);
     let mut out = Vec::with_capacity(rows.len() * (400 + cell_of_file.len()));
     for at in rows.start..rows.end.min(columns.len()) {
         let long = |column: &[i64]| column.get(at).copied().unwrap_or(0);
@@ -65,7 +65,7 @@ pub fn writes(columns: &WriteColumns, rows: Range<usize>) -> Vec<u8> {
             number(&mut out, column.get(at).copied().unwrap_or(0));
             out.push(b',');
         }
-        text_cell(&mut out, columns.table_name(at));
+        name_cell(&mut out, columns.table_name(at));
         out.push(b',');
         bytes_cells(&mut out, columns.key(at));
         out.push(b',');
@@ -90,6 +90,16 @@ fn bytes_cells(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b',');
     if let Some(text) = readable(bytes) {
         text_cell(out, text);
+    }
+}
+
+/// A name: as text if it is readable, else as `0x` and hexadecimal, which no name of a public table is.
+fn name_cell(out: &mut Vec<u8>, name: &str) {
+    if readable(name.as_bytes()).is_some() {
+        text_cell(out, name);
+    } else {
+        out.extend_from_slice(b"0x");
+        hex(out, name.as_bytes());
     }
 }
 
