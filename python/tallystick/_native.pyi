@@ -292,6 +292,9 @@ class ChunkFile:
     @property
     def partial_tail(self) -> tuple[int, int] | None:
         """(offset, bytes) of a half-written last entry of an open chunk."""
+    @property
+    def tail_damage(self) -> str | None:
+        """Why that entry is not what a crash leaves, but was altered; None when it is, or when there is none."""
     def entries(self, start: int = 0, count: int | None = None) -> Iterator[Entry]:
         """Entries by position in the file, in order, read ahead in blocks."""
     def entry(self, position: int) -> Entry: ...

@@ -172,6 +172,15 @@ def _header_alone(directory: Path) -> Arguments:
     return _verify_copy(directory, copy)
 
 
+@example("tail-damaged")
+def _size_reaches_past_the_end(directory: Path) -> Arguments:
+    copy = _copy(directory)
+    content = bytearray((copy.directory / copy.open_chunk).read_bytes())
+    content[8 + 4] ^= 1  # the size of the first entry grows by 64 KiB
+    (copy.directory / copy.open_chunk).write_bytes(content)
+    return _verify_copy(directory, copy)
+
+
 @example("findings-not-listed")
 def _too_many(directory: Path) -> Arguments:
     copy = _copy(directory)

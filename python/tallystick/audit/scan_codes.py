@@ -49,6 +49,10 @@ _CHUNKS = {
     "chunk-writer-seqno": _fails("a chunk was to be written out of order", "A mistake of the program that writes."),
     "chunk-writer-offset": _fails("a chunk was to grow beyond 4 GiB", "Complete the chunk earlier."),
     "chunk-writer-empty": _fails("an empty chunk was to be completed", "A mistake of the program that writes."),
+    "tail-damaged": _fails(
+        "the last transaction of an open chunk runs past its end, but was not cut there by a crash",
+        "Its size was altered, which takes it and all that follows out of the ledger. Get the file from another copy.",
+    ),
     "partial-tail": CodeInfo(
         Severity.WARNING,
         "the last transaction of an open chunk is half-written",

@@ -320,7 +320,7 @@ def _collect_file(path: str, name: ChunkName | None, explicit: bool, collected: 
         )
         return
     if content_first is None or count == 0:
-        _note_empty(path, name, collected)
+        _note_empty(path, name, chunk, collected)
         return
     content_last = content_first + count - 1
     if name is not None:
@@ -330,8 +330,17 @@ def _collect_file(path: str, name: ChunkName | None, explicit: bool, collected: 
     collected.files.append(LedgerFile(path, name, explicit, size, complete, first, last))
 
 
-def _note_empty(path: str, name: ChunkName | None, collected: _Collected) -> None:
-    if name is not None and name.last is not None:
+def _note_empty(path: str, name: ChunkName | None, chunk: _native.ChunkFile, collected: _Collected) -> None:
+    if chunk.partial_tail is not None:
+        offset, size = chunk.partial_tail
+        reason = chunk.tail_damage
+        if reason is None:
+            message = f"open chunk holds nothing but a half-written entry of {size} bytes"
+            collected.findings.append(FileFinding("partial-tail", message, path, offset))
+        else:
+            message = f"entry runs past the end of its chunk, but was not cut: {reason}"
+            collected.findings.append(FileFinding("tail-damaged", message, path, offset))
+    elif name is not None and name.last is not None:
         message = f"content does not fit the name: expected seqnos {name.first} to {name.last}, got no transaction"
         collected.findings.append(FileFinding("chunk-name", message, path, seqno=name.first))
     else:

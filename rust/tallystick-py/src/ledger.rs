@@ -283,6 +283,10 @@ impl ChunkFile {
     fn partial_tail(&self) -> Option<(u64, u64)> {
         self.0.partial_tail()
     }
+    #[getter]
+    fn tail_damage(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        py.detach(|| self.0.tail_damage()).map_err(|error| io(&error, &self.0.path().to_string_lossy()))
+    }
     #[pyo3(signature = (start=0, count=None))]
     fn entries(&self, py: Python<'_>, start: u64, count: Option<u64>) -> PyResult<EntryIterator> {
         let reader = py

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::entry::{Entry, EntryError, EntryOrDomainError, HEADER_BYTES, framed_size, peek_seqno};
+use super::entry::{Entry, EntryError, EntryOrDomainError, HEADER_BYTES, framed_size_within, peek_seqno};
 use crate::error::{Coded, coded};
 
 /// Bytes of the chunk header, and so the offset of the first entry.
@@ -190,10 +190,7 @@ impl EntryReader {
         }
         let header =
             self.bytes(offset, expected)?.first_chunk().copied().ok_or_else(|| truncated(expected))?;
-        let total = framed_size(&header).map_err(|error| FileError::entry(offset, error))?;
-        if total > left {
-            return Err(truncated(total));
-        }
+        let total = framed_size_within(&header, left).map_err(|error| FileError::entry(offset, error))?;
         self.position = offset + total;
         Ok(Some((offset, total)))
     }
@@ -375,6 +372,15 @@ impl ChunkFile {
             Layout::Table { .. } => None,
             Layout::Open(walk) => walk.partial,
         }
+    }
+
+    /// Why the half-written last entry of an open chunk is not what a crash leaves; `None` when it is, or when there
+    /// is none (see [`super::tail`]).
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn tail_damage(&self) -> io::Result<Option<String>> {
+        self.partial_tail().map_or(Ok(None), |(offset, _)| super::tail::damage(&self.file, offset, self.size))
     }
 
     /// Where the entries end.

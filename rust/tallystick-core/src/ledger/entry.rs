@@ -162,6 +162,20 @@ pub fn framed_size(header: &[u8; HEADER_BYTES]) -> Result<u64, EntryError> {
     Ok(total)
 }
 
+/// As [`framed_size`], for an entry of which `left` bytes are there: one that is announced to be larger than that is
+/// truncated, whether or not it would also be larger than what is read.
+///
+/// # Errors
+/// [`EntryError`] when there is no whole entry.
+pub fn framed_size_within(header: &[u8; HEADER_BYTES], left: u64) -> Result<u64, EntryError> {
+    match framed_size(header) {
+        Ok(expected) | Err(EntryError::TooLarge { actual: expected, .. }) if expected > left => {
+            Err(EntryError::Truncated { expected, actual: left })
+        }
+        other => other,
+    }
+}
+
 /// The seqno in the IV of the entry that `start` is the beginning of, whatever the rest of it holds.
 #[must_use]
 pub fn peek_seqno(start: &[u8]) -> Option<u64> {

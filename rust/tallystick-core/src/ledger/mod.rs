@@ -3,6 +3,7 @@ pub mod chunk;
 pub mod crypto;
 pub mod domain;
 pub mod entry;
+pub mod tail;
 pub mod writer;
 
 pub use chunk::{ChunkFile, first_difference};

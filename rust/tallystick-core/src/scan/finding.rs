@@ -38,6 +38,8 @@ scan_codes! {
     ChunkEmpty => "chunk-empty",
     /// The last entry of an open chunk is half-written: a crash image. The node would cut it off.
     PartialTail => "partial-tail",
+    /// The last entry of an open chunk runs past its end, and more than the beginning of one entry stands there.
+    TailDamaged => "tail-damaged",
     /// A complete chunk does not end on a signature transaction.
     ChunkEndNotSignature => "chunk-end-not-signature",
     /// A signature transaction writes a table that has no place in it.

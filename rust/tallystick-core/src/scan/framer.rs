@@ -12,7 +12,8 @@ use super::finding::{Finding, Place, ScanCode};
 use super::{Level, Part};
 use crate::error::Coded;
 use crate::ledger::chunk::{CHUNK_HEADER_BYTES, ChunkError, OFFSET_BYTES, table_offset};
-use crate::ledger::entry::{EntryError, HEADER_BYTES, framed_size, peek_seqno};
+use crate::ledger::entry::{EntryError, HEADER_BYTES, framed_size_within, peek_seqno};
+use crate::ledger::tail;
 
 /// Whole entries of one file, back to back.
 #[derive(Debug, Default)]
@@ -170,24 +171,17 @@ impl Framer<'_> {
             }
             let left = walk.end - at;
             let framed = match rest.first_chunk::<HEADER_BYTES>() {
-                Some(header) => framed_size(header),
+                Some(header) => framed_size_within(header, left),
                 None if left < HEADER_BYTES as u64 => {
                     Err(EntryError::Truncated { expected: HEADER_BYTES as u64, actual: left })
                 }
                 None => break, // cut inside a header: the next segment begins there
             };
-            let framed = framed.and_then(|total| {
-                if total <= left {
-                    Ok(total)
-                } else {
-                    Err(EntryError::Truncated { expected: total, actual: left })
-                }
-            });
             let total = match framed {
                 Ok(total) => usize::try_from(total).unwrap_or(usize::MAX),
                 Err(error) => {
                     let framed = walk.count + segment.ends.len() as u64;
-                    segment.findings.push(framing_finding(walk, framed, error, broken));
+                    segment.findings.push(framing_finding(walk, framed, error, broken)?);
                     self.compare_offsets(walk, segment)?;
                     return Ok(false);
                 }
@@ -275,18 +269,26 @@ fn read(walk: &Walk, segment: &mut Segment, from: usize, to: usize) -> io::Resul
 }
 
 /// What it means that no entry can be framed at the position of `walk`.
-fn framing_finding(walk: &Walk, framed: u64, error: EntryError, broken: bool) -> Finding {
+fn framing_finding(walk: &Walk, framed: u64, error: EntryError, broken: bool) -> io::Result<Finding> {
     let place = walk.place(walk.position);
     let left = walk.end - walk.position;
-    match (walk.table, &error) {
+    Ok(match (walk.table, &error) {
         (None, EntryError::Truncated { .. }) if !broken => {
-            let message = format!("open chunk ends in a half-written entry of {left} bytes");
-            Finding::scan(ScanCode::PartialTail, message, place)
+            match tail::damage(&walk.file, walk.position, walk.end)? {
+                None => {
+                    let message = format!("open chunk ends in a half-written entry of {left} bytes");
+                    Finding::scan(ScanCode::PartialTail, message, place)
+                }
+                Some(reason) => {
+                    let message = format!("entry runs past the end of its chunk, but was not cut: {reason}");
+                    Finding::scan(ScanCode::TailDamaged, message, place)
+                }
+            }
         }
         (Some(table), _) if walk.table_count().is_some_and(|count| count <= framed) => {
             let error = ChunkError::TrailingBytes { expected: table, actual: walk.position, bytes: left };
             Finding::of(&error, place)
         }
         _ => Finding::of(&error as &dyn Coded, place),
-    }
+    })
 }
