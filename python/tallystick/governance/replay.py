@@ -51,6 +51,9 @@ _RESOLVED = frozenset({"Open", "Accepted", "Rejected"})
 # Steps that wait for their scripts; each keeps its writes and a snapshot of the tables alive.
 _MAX_PENDING = 64
 
+# Signatures in hand before their results are waited for.
+_MAX_SIGNATURES = 1024
+
 _MIB = 1 << 20
 
 # Some versions before 5.0 leave final_votes out.
@@ -180,13 +183,7 @@ class Replayer:
                 self._collect(self._scripts.finish())
             except LimitExceededError as error:
                 self._stop(error)
-        bad = set(self._signatures.finish())
-        for tag in sorted(bad):
-            place, what = self._requests[tag]
-            self.notes.add(
-                place.seqno,
-                finding("gov-request-signature", what, file=place.file, offset=place.offset, txid=str(place.txid)),
-            )
+        self._settle_signatures()
         return GovernanceReport.of(
             self.notes,
             self.counts,
@@ -278,6 +275,19 @@ class Replayer:
         # Only what a finding needs: these wait until the end, and there may be many.
         self._requests[tag] = _Place(step.txid, step.file, step.offset), _bad_signature(request)
         self._signatures.submit_cose(tag, key, request.signed, request.signature, request.algorithm or 0)
+        if len(self._requests) >= _MAX_SIGNATURES:
+            self._settle_signatures()
+
+    def _settle_signatures(self) -> None:
+        """Waits for the signatures that are being checked."""
+        for tag in sorted(self._signatures.finish()):
+            place, what = self._requests[tag]
+            self.notes.add(
+                place.seqno,
+                finding("gov-request-signature", what, file=place.file, offset=place.offset, txid=str(place.txid)),
+            )
+        self._requests.clear()
+        self._signatures = SignatureBatch(jobs=self.jobs)
 
     def _acks(self, step: Step) -> None:
         for key, value in step.writes(MEMBERS_ACKS).items():
