@@ -87,6 +87,27 @@ def make_ledger(workload: Workload, directory: Path) -> tuple[Path, Path]:
     return ledger, certificate
 
 
+def make_private(number: int, directory: Path) -> tuple[Path, Path]:
+    """A ledger of ``number`` small private transactions, and the file of its ledger secret."""
+    home = directory / f"private-{number}-v1"
+    ledger, secret, done = home / "ledger", home / "secret", home / "done"
+    if done.exists():
+        return ledger, secret
+    shutil.rmtree(home, ignore_errors=True)
+    service = DemoService(ledger, "6.x", KeySource(_SOURCE_DATE, reuse_rsa=True), count(1_770_000_000).__next__)
+    service.genesis()
+    service.open()
+    service.writer.sign_every = 5_000
+    service.writer.chunk_bytes = DEFAULT_CHUNK_BYTES
+    service.writer.append_many(
+        {"records": {b"key %d" % i: b"a private value of some forty bytes, %d" % i}} for i in range(number)
+    )
+    service.writer.sign(close_chunk=True)
+    secret.write_text(f"1:{service.secret.hex()}\n", encoding="utf-8")
+    done.touch()
+    return ledger, secret
+
+
 def make_receipts(number: int, directory: Path) -> tuple[Path, Path]:
     """A directory of ``number`` JSON receipts and the file of the service certificate.
 
