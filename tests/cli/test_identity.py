@@ -82,8 +82,9 @@ def test_a_bundle_both_ways(history: bool, tmp_path: Path) -> None:
     back = tallystick("receipt", "verify", old, "--identities", bundle, *pins("6.x", tmp_path, 2))
     on = tallystick("receipt", "verify", new, "--identities", bundle, *pins("6.x", tmp_path, 0))
 
-    assert "3 identities, 2 endorsements, 2 openings" in made.stdout
-    assert ("share it as you would the ledger" in made.stdout) == history
+    told = " ".join(made.stdout.split())
+    assert "3 service certificates, 2 endorsements, 2 openings" in told
+    assert ("share the bundle as you would the ledger" in told) == history
     assert back.exit_code == 0
     assert "[service-endorsed]" in back.stdout
     assert on.exit_code == (0 if history else 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import click
 
 from tallystick.cli.anchor_options import as_usage_error, expand_inputs, read_input, read_option_file
 from tallystick.cli.exit_status import ExitStatus
-from tallystick.cli.listing import Output
+from tallystick.cli.listing import WIDTH, Output
 from tallystick.errors import FormatError, TallystickError, UsageError, VerificationError
 from tallystick.findings import Finding, Verdict
 from tallystick.printable import printable
@@ -178,18 +179,30 @@ def _report(results: Sequence[tuple[str, Comparison]], bundle: str | None, style
         )
         return
     for name, comparison in results:
-        output.line(f"{printable(name)}: {_RELATIONS[comparison.relation]}")
+        _write(output, f"{name}: {_RELATIONS[comparison.relation]}", "")
         if comparison.compared is not None:
             output.line(f"  compared: seqno {comparison.compared[0]} to {comparison.compared[1]}")
         for item in comparison.findings:
-            output.line(f"  {_finding_line(item)}")
+            _write(output, _finding_line(item), "  ")
     if bundle is not None:
-        output.line(f"evidence written to {printable(bundle)}: tallystick evidence verify {printable(bundle)}")
-    output.line(f"not checked: {'; '.join(_NOT_CHECKED)}")
+        output.line(printable(f"evidence written to {bundle}: tallystick evidence verify {bundle}"))
+    _write(output, f"not checked: {'; '.join(_NOT_CHECKED)}", "")
+
+
+def _write(output: Output, text: str, indent: str) -> None:
+    for line in textwrap.wrap(
+        printable(text),
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    ):
+        output.line(line)
 
 
 def _finding_line(item: Finding) -> str:
-    return printable(f"{item.severity.value}: {item.message} [{item.code}]")
+    return f"{item.severity.value}: {item.message} [{item.code}]"
 
 
 @click.group()
@@ -242,10 +255,10 @@ def verify_evidence(
         for path, shown, findings, verdict in results:
             output.line(f"{verdict.value:<10} {printable(path)}")
             if shown is not None:
-                output.line(f"  {printable(shown.conclusion)}")
-                output.line(f"  signed by service {', '.join(shown.services)}")
+                _write(output, shown.conclusion, "  ")
+                _write(output, f"signed by service {', '.join(shown.services)}", "  ")
             for item in findings:
-                output.line(f"  {_finding_line(item)}")
+                _write(output, _finding_line(item), "  ")
     else:
         output.json(
             {

@@ -118,11 +118,17 @@ def _write_bundle(
 
 def _told(written: dict[str, object]) -> str:
     from tallystick.printable import printable
+    from tallystick.report.text import wrapped
 
-    parts = ", ".join(f"{written[name]} {name}" for name in ("identities", "endorsements", "openings"))
+    counts = ((written["identities"], "service certificate"), (written["endorsements"], "endorsement"))
+    parts = [
+        f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in (*counts, (written["openings"], "opening"))
+    ]
     history = (
-        "and the history up to the last opening, public tables and encrypted ones: share it as you would the ledger"
+        "and the history up to the last opening. That is the ledger's public tables, and the private ones encrypted: "
+        "share the bundle as you would the ledger"
         if written["history"]
-        else f"without history ({written['no_history_because']}), so it leads to older identities only"
+        else f"without history ({written['no_history_because']}): it leads to older identities only"
     )
-    return printable(f"bundle written to {written['file']}: {parts}, {history}")
+    told = f"bundle written to {written['file']}: {', '.join(parts)}, {history}"
+    return "\n".join(wrapped(printable(told), "", "  "))
