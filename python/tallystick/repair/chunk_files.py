@@ -22,7 +22,7 @@ from tallystick import _native
 from tallystick.errors import FormatError, LimitExceededError, UsageError, VerificationError
 from tallystick.findings import CATALOGUE, Effect
 from tallystick.ledger.directory import ChunkName, parse_chunk_name
-from tallystick.tables.names import COSE_SIGNATURES, SIGNATURES
+from tallystick.tables.names import SIGNATURE_TABLES
 
 __all__ = ["Marks", "Piece", "Plan", "SourceChunk", "WrittenChunk", "is_signature", "open_source", "write_chunks"]
 
@@ -132,8 +132,7 @@ class WrittenChunk:
 
 def is_signature(entry: _native.Entry) -> bool:
     """Whether the transaction carries a signature over the Merkle root."""
-    names = entry.table_names()
-    return SIGNATURES in names or COSE_SIGNATURES in names
+    return not frozenset(SIGNATURE_TABLES).isdisjoint(entry.table_names())
 
 
 # ----------------------------------------------------------------------------------------------- reading

@@ -48,7 +48,7 @@ from tallystick.types import TxId
 if TYPE_CHECKING:
     from tallystick.identity.ledger_copy import LedgerCopy
 
-__all__ = ["audit_snapshot", "verify_snapshot"]
+__all__ = ["audit_snapshot", "service_spkis", "verify_snapshot"]
 
 PRIVATE_STATE = "private state (encrypted)"
 STATE = "whether the ledger's transactions give this state (--ledger PATH)"
@@ -178,7 +178,7 @@ def _judge_receipt(
     """(2) and (3): the receipt, with the snapshot's digest as the claims digest that it must prove."""
     if not snapshot.receipt:
         return None
-    own_keys = _service_spkis(snapshot) if anchor.fingerprints - set(anchor.keys) else []
+    own_keys = service_spkis(snapshot) if anchor.fingerprints - set(anchor.keys) else []
     verifier = ReceiptVerifier(anchor.with_keys(own_keys), endorsements=endorsements, identities=identities)
     [result] = verifier.audit([(file, snapshot.receipt)], [Expected(claims_digest=snapshot.entry_digest)])
     if result.kind not in (Kind.CCF_JSON, Kind.CCF_COSE):
@@ -200,7 +200,7 @@ def _in_terms_of_snapshots(item: Finding, snapshot: SnapshotFile) -> Finding:
     return item
 
 
-def _service_spkis(snapshot: SnapshotFile) -> list[bytes]:
+def service_spkis(snapshot: SnapshotFile) -> list[bytes]:
     """The service keys that the state names. They complete a pinned fingerprint, and are nothing else."""
     if names.SERVICE_INFO not in snapshot.table_names():
         return []
