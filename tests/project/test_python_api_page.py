@@ -70,3 +70,12 @@ def test_our_side_runs(title: str, place: Path) -> None:
 def test_both_sides_print_the_same(title: str, place: Path, peer_python: Path) -> None:
     ours = _run(sys.executable, SECTIONS[title]["python"], place)
     assert _run(peer_python, SECTIONS[title]["py"], place) == ours
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_official_side_runs_on_our_names(title: str, place: Path) -> None:
+    """The official idioms, with nothing but the import changed, print what they print with the official package."""
+    code = re.sub(r"^import ccf\.\w+$", "from tallystick.compat import ccf", SECTIONS[title]["py"], flags=re.MULTILINE)
+    code = re.sub(r"^from ccf\.", "from tallystick.compat.ccf.", code, flags=re.MULTILINE)
+    assert not re.search(r"^(import|from) ccf\b", code, re.MULTILINE)
+    assert _run(sys.executable, code, place) == _run(sys.executable, SECTIONS[title]["python"], place)

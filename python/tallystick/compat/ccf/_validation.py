@@ -46,7 +46,8 @@ _WHO_SIGNS = frozenset({SERVICE_INFO, NODES_INFO, ENDORSED_CERTIFICATES})
 
 _EXCEPTIONS: dict[str, type[Exception]] = {
     **dict.fromkeys(
-        ("root-mismatch", "signature-tree-root", "signature-tree-size", "signature-roots-differ"), InvalidRootException
+        ("root-mismatch", "signature-tree-root", "signature-tree-size", "signature-roots-differ", "leaf-differs"),
+        InvalidRootException,
     ),
     "signature-invalid": InvalidRootSignatureException,
     **dict.fromkeys(("cose-signature-invalid", "cose-kid-mismatch"), InvalidRootCoseSignatureException),
@@ -124,6 +125,8 @@ class Validation:
         self._places: list[str | None] = []
         self._held = 0
         self._last: tuple[int, bool] | None = None
+        self._next_seqno: int | None = None
+        self._failed: Exception | None = None
         # One file for all runs, gone with this object.
         self._descriptor, self._path = tempfile.mkstemp(prefix="tallystick-", dir=_scratch())
         weakref.finalize(self, _discard, self._descriptor, self._path)
@@ -135,14 +138,28 @@ class Validation:
             InvalidRootException, InvalidRootSignatureException, InvalidRootCoseSignatureException,
             UntrustedNodeException, ValueError: it, or one since the last that mattered, does not hold.
         """
+        if self._failed is not None:
+            raise self._failed
+        self._check_order(entry)
         names = entry.table_names()
         signature = not _SIGNED.isdisjoint(names)
         self._run.append(entry)
         self._places.append(file)
         self._held += entry.size
         if signature or not _WHO_SIGNS.isdisjoint(names) or len(self._run) >= _RUN_ENTRIES or self._held >= _RUN_BYTES:
-            self._judge_run(signature)
+            try:
+                self._judge_run(signature)
+            except Exception as error:
+                # Nothing that comes after can be proven.
+                self._failed = error
+                raise
         return signature
+
+    def _check_order(self, entry: _native.Entry) -> None:
+        expected = self._next_seqno
+        if expected is not None and entry.seqno != expected:
+            raise ValueError(f"transaction {entry.view}.{entry.seqno}: expected seqno {expected} next")
+        self._next_seqno = entry.seqno + 1
 
     # ------------------------------------------------------------------------------------------ judging
 
