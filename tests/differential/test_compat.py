@@ -125,7 +125,11 @@ def _flip_signature(copy: LedgerCopy, table: str) -> None:
     place = copy.find(lambda entry: table in entry.tables and entry.seqno > 10)
     value = place.entry.tables[table][bytes(8)] or b""
     marker = value.index(b'"sig":"') + 40 if table == SIGNATURES else len(value) - 40
-    copy.flip(place.path, place.entry.offset + place.entry.raw.index(value) + marker, mask=4)
+    at = place.entry.offset + place.entry.raw.index(value) + marker
+    # Another base64 digit, so that it is the signature that is wrong and not its encoding.
+    data = bytearray(place.path.read_bytes())
+    data[at] = ord("B") if data[at] != ord("B") else ord("C")
+    place.path.write_bytes(data)
 
 
 def _flip_transaction(copy: LedgerCopy) -> None:

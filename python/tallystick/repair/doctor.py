@@ -191,7 +191,10 @@ def _about_file(file: NodeFile) -> Iterable[Finding]:
         yield finding("node-cannot-read", problem, file=file.path, offset=file.problem.location.offset)
     if file.unreadable is not None and file.fate is not Fate.SET_ASIDE:
         yield finding("file-unreadable", f"cannot be read here: {file.unreadable}", file=file.path)
-    if file.fate is Fate.WRITE and file.tail is not None:
+    if file.fate in (Fate.WRITE, Fate.REMOVED) and file.tail is not None and file.damage is not None:
+        message = f"a node cuts off {file.tail[1]} bytes that hold more than a half-written transaction: {file.damage}"
+        yield finding("node-loses", message, file=file.path, offset=file.tail[0])
+    elif file.fate is Fate.WRITE and file.tail is not None:
         message = f"ends in a half-written transaction of {file.tail[1]} bytes: a node cuts it off"
         yield finding("partial-tail", message, file=file.path, offset=file.tail[0])
     if file.fate is Fate.READ and parse_chunk_name(file.base) is None:

@@ -64,6 +64,7 @@ class NodeFile:
         first_seqno: of its first transaction, by content.
         complete: it ends with an offset table.
         tail: (offset, bytes) of a half-written end.
+        damage: why that end is not what a crash leaves, but was altered.
         size: bytes.
         problem: why it could not be opened as a chunk.
         unreadable: the file system would not let us look.
@@ -80,6 +81,7 @@ class NodeFile:
     first_seqno: int | None = None
     complete: bool = False
     tail: tuple[int, int] | None = None
+    damage: str | None = None
     size: int = 0
     problem: FormatError | LimitExceededError | None = None
     unreadable: str | None = None
@@ -298,4 +300,4 @@ def _open(file: NodeFile) -> None:
         file.unreadable = error.strerror or str(error)
         return
     file.count, file.complete, file.tail = chunk.entry_count, chunk.complete, chunk.partial_tail
-    file.first_seqno = chunk.first_seqno
+    file.first_seqno, file.damage = chunk.first_seqno, chunk.tail_damage

@@ -124,6 +124,14 @@ def test_a_half_written_tail_is_refused_or_cut(copy: LedgerCopy, tmp_path: Path)
     assert [part.transactions for part in result.parts] == [1, 1]
 
 
+def test_an_altered_size_is_no_half_written_tail(copy: LedgerCopy, tmp_path: Path) -> None:
+    second = copy.entries(copy.open_chunk)[1]
+    copy.flip(copy.open_chunk, second.offset + 5)
+    with pytest.raises(FormatError) as raised:
+        split_chunk(copy.open_chunk, 24, tmp_path / "out", allow_non_signature=True, cut_tail=True)
+    assert raised.value.code == "tail-damaged"
+
+
 def raw_tail(chunk: bytes) -> bytes:
     at, last = 8, b""
     while at < len(chunk):

@@ -67,6 +67,13 @@ def _tail(copy: LedgerCopy, _read_only: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 
 
+@case("a size that was altered", LOSES, 24, "node-loses", "unsigned-tail")
+def _altered_size(copy: LedgerCopy, _read_only: Path) -> None:
+    # The second transaction claims to reach past the end, and swallows the signature behind it.
+    second = copy.entries(_named(copy, "ledger_24"))[1]
+    copy.flip(_named(copy, "ledger_24"), second.offset + 5)
+
+
 @case("0-byte open file", SOUND, 26, "node-sets-aside", fates=(("ledger_27", Fate.SET_ASIDE),))
 def _empty_file(copy: LedgerCopy, _read_only: Path) -> None:
     _named(copy, "ledger_27").write_bytes(b"")
