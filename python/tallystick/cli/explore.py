@@ -74,6 +74,7 @@ def explore(
             server.serve_forever(poll_interval=0.2)
         finally:
             server.server_close()
+            index.close()
     return int(ExitStatus.OK)
 
 

@@ -6,10 +6,10 @@ Values stay in the ledger and are read from there. The index says nothing about 
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tallystick.ledger.ledger import Ledger
 from tallystick.ledger.transaction import Transaction
@@ -61,18 +61,30 @@ class KeyRow:
 
 
 class Index:
-    """Queries over an index; each thread has a connection of its own."""
+    """Queries over an index, from any number of threads.
+
+    A server answers each request in a thread of its own, so connections are kept for whoever comes next, and
+    not for a thread that ends.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._local = threading.local()
+        self._idle: list[sqlite3.Connection] = []
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
+    def close(self) -> None:
+        """Closes every connection; the file stays."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _rows(self, query: str, values: Sequence[int | str | bytes] = ()) -> list[Any]:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
             connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, check_same_thread=False)
-            self._local.connection = connection
-        return connection
+        try:
+            return connection.execute(query, values).fetchall()
+        finally:
+            self._idle.append(connection)
 
     def transactions(
         self, *, before: int | None, table: str | None, kind: str | None, limit: int
@@ -87,7 +99,7 @@ class Index:
         if kind in _KINDS.values():
             conditions.append("kind = ?")
             values.append(next(number for number, name in _KINDS.items() if name == kind))
-        rows = self._connection().execute(
+        rows = self._rows(
             f"SELECT seqno, view, size, kind FROM transactions WHERE {' AND '.join(conditions)} "  # noqa: S608 -- fixed texts
             "ORDER BY seqno DESC LIMIT ?",
             [*values, limit],
@@ -99,21 +111,21 @@ class Index:
 
     def tables_of(self, seqno: int) -> tuple[str, ...]:
         """Public tables that a transaction wrote."""
-        rows = self._connection().execute(
+        rows = self._rows(
             "SELECT DISTINCT name FROM writes JOIN tables ON id = table_id WHERE seqno = ? ORDER BY name", [seqno]
         )
         return tuple(name for (name,) in rows)
 
     def tables(self) -> list[tuple[str, int]]:
         """Every public table, with how often it was written."""
-        rows = self._connection().execute(
+        rows = self._rows(
             "SELECT name, (SELECT count(*) FROM writes WHERE table_id = id) FROM tables ORDER BY name"
         )
         return list(rows)
 
     def keys(self, table: str, *, after: bytes | None, limit: int) -> list[KeyRow]:
         """Keys of a table above ``after``, ascending."""
-        rows = self._connection().execute(
+        rows = self._rows(
             "SELECT key, max(seqno), removed, count(*) FROM writes "
             "WHERE table_id = (SELECT id FROM tables WHERE name = ?) AND key > ? GROUP BY key ORDER BY key LIMIT ?",
             [table, after if after is not None else b"", limit],
@@ -123,7 +135,7 @@ class Index:
         return ([*self._empty_key(table), *found] if after is None else found)[:limit]
 
     def _empty_key(self, table: str) -> list[KeyRow]:
-        rows = self._connection().execute(
+        rows = self._rows(
             "SELECT key, max(seqno), removed, count(*) FROM writes "
             "WHERE table_id = (SELECT id FROM tables WHERE name = ?) AND key = x'' GROUP BY key",
             [table],
@@ -132,7 +144,7 @@ class Index:
 
     def history(self, table: str, key: bytes, *, before: int | None, limit: int) -> list[tuple[int, bool]]:
         """(seqno, removed) of the transactions that wrote a key, newest first."""
-        rows = self._connection().execute(
+        rows = self._rows(
             "SELECT seqno, removed FROM writes WHERE table_id = (SELECT id FROM tables WHERE name = ?) AND key = ? "
             "AND seqno < ? ORDER BY seqno DESC LIMIT ?",
             [table, key, before if before is not None else 1 << 62, limit],
@@ -141,14 +153,14 @@ class Index:
 
     def covering_signature(self, seqno: int) -> int | None:
         """The first signature transaction after ``seqno``."""
-        row = self._connection().execute("SELECT min(seqno) FROM transactions WHERE kind = 1 AND seqno > ?", [seqno])
-        found: int | None = row.fetchone()[0]
+        rows = self._rows("SELECT min(seqno) FROM transactions WHERE kind = 1 AND seqno > ?", [seqno])
+        found: int | None = rows[0][0]
         return found
 
     def find_keys(self, text: bytes, limit: int) -> list[tuple[str, bytes]]:
         """Keys that begin with ``text``, in any table."""
         upper = text + b"\xff" * 8
-        rows = self._connection().execute(
+        rows = self._rows(
             "SELECT DISTINCT name, key FROM tables JOIN writes ON table_id = id AND key >= ? AND key <= ? LIMIT ?",
             [text, upper, limit],
         )
@@ -156,8 +168,8 @@ class Index:
 
     def counts(self) -> tuple[int, int]:
         """(transactions, signature transactions)."""
-        row = self._connection().execute("SELECT count(*), coalesce(sum(kind = 1), 0) FROM transactions").fetchone()
-        return int(row[0]), int(row[1])
+        transactions, signatures = self._rows("SELECT count(*), coalesce(sum(kind = 1), 0) FROM transactions")[0]
+        return int(transactions), int(signatures)
 
 
 _KINDS = {KIND_WRITES: "writes", KIND_SIGNATURE: "signature", KIND_PRIVATE: "private"}

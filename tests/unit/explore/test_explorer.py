@@ -77,6 +77,7 @@ def running(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     yield Running(server, f"tallystick={server.token}")
     server.shutdown()
     server.server_close()
+    index.close()
 
 
 @pytest.mark.parametrize("path", PAGES)
