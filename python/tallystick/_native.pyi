@@ -514,7 +514,7 @@ class TransactionRows:
     @property
     def file_index(self) -> int: ...
     def buffers(self) -> dict[str, bytes]:
-        """Arrow buffers by column: int64, uint8, 32-byte and bit-packed; ``name?`` is the validity bitmap of ``name``."""
+        """Arrow buffers by column: int64, uint8, 32-byte and bit-packed; ``txid`` is text with ``txid_offsets``; ``name?`` is the validity bitmap of ``name``."""
     def tuples(self, start: int, stop: int, file: int) -> list[tuple[int | bytes | None, ...]]:
         """Rows for a database: seqno, view, entry_type, flags, is_signature, file, offset, size, private_size, write_set_digest, commit_evidence_digest, claims_digest, leaf, signed_by."""
     def csv(self, start: int, stop: int, file: str) -> bytes: ...
@@ -529,7 +529,7 @@ class WriteRows:
     def tables(self) -> list[str]:
         """Names of the tables that are written; rows hold an index into them."""
     def buffers(self) -> dict[str, bytes]:
-        """Arrow buffers by column: ``view``, ``seqno`` int64; ``table`` int32; ``key`` and ``value`` with their ``…_offsets``; ``value?`` and ``removed`` bit-packed."""
+        """Arrow buffers by column: ``view``, ``seqno`` int64; ``table`` int32; ``txid``, ``key`` and ``value`` with their ``…_offsets``; ``value?`` and ``removed`` bit-packed."""
     def tuples(self, start: int, stop: int, tables: Sequence[int]) -> list[tuple[int | bytes | None, ...]]:
         """Rows for a database: seqno, what ``tables`` has for the table, key, value (None for a remove)."""
     def csv(self, start: int, stop: int) -> bytes: ...

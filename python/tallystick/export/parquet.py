@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +39,34 @@ def _pyarrow() -> tuple[Any, Any]:
 class _Table:
     """One Parquet file."""
 
-    def __init__(self, path: Path, schema: Any, repetitive: Sequence[str], incompressible: Sequence[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: Any,
+        *,
+        repetitive: Sequence[str],
+        gradual: Sequence[str],
+        incompressible: Sequence[str] = (),
+    ) -> None:
         self._arrow, parquet = _pyarrow()
         self.schema = schema
+        # Digests do not compress, and numbers that go up in small steps are small already; trying costs time.
+        bare = {*gradual, *incompressible}
         self._writer = parquet.ParquetWriter(
             path,
             schema,
             use_dictionary=list(repetitive),
-            # Digests do not compress; trying costs time.
-            compression={name: "NONE" if name in incompressible else "ZSTD" for name in schema.names},
-            compression_level={name: 1 for name in schema.names if name not in incompressible},
+            column_encoding=dict.fromkeys(gradual, "DELTA_BINARY_PACKED"),
+            compression={name: "NONE" if name in bare else "ZSTD" for name in schema.names},
+            compression_level={name: 1 for name in schema.names if name not in bare},
             write_statistics=[name for name in schema.names if name not in incompressible and name != "value"],
             write_page_index=True,
         )
         self._waiting: list[Any] = []
         self._rows = self._bytes = 0
+        # Encoding goes on while the next rows are read: one row group a table at a time.
+        self._encoder = ThreadPoolExecutor(max_workers=1)
+        self._encoding: Future[None] | None = None
 
     def add(self, columns: Sequence[Any]) -> None:
         """Takes rows, and writes a row group when there are enough."""
@@ -66,14 +80,26 @@ class _Table:
     def _write(self) -> None:
         if self._waiting:
             table = self._arrow.Table.from_batches(self._waiting, schema=self.schema)
-            self._writer.write_table(table, row_group_size=max(self._rows, 1))
+            self._wait()
+            self._encoding = self._encoder.submit(self._writer.write_table, table, row_group_size=self._rows)
         self._waiting, self._rows, self._bytes = [], 0, 0
 
-    def close(self, metadata: Mapping[str, str]) -> None:
+    def _wait(self) -> None:
+        """For the row group that is being written; raises what went wrong with it."""
+        if self._encoding is not None:
+            self._encoding.result()
+            self._encoding = None
+
+    def finish(self, metadata: Mapping[str, str]) -> None:
         """Writes the rest and the footer."""
         self._write()
+        self._wait()
         self._writer.add_key_value_metadata(dict(metadata))
         self._writer.close()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._encoder.shutdown()
 
 
 class ParquetSink:
@@ -104,6 +130,7 @@ class ParquetSink:
                 ]
             ),
             repetitive=["view", "entry_type", "flags", "file", "claims_digest", "signed_by", "root"],
+            gradual=["seqno", "offset", "size", "private_size"],
             incompressible=["write_set_digest", "commit_evidence_digest", "leaf"],
         )  # fmt: skip
         self._writes = _Table(
@@ -114,8 +141,8 @@ class ParquetSink:
                     ("key", arrow.binary()), ("value", arrow.binary()), ("removed", truth),
                 ]
             ),
-            repetitive=["view", "table_name", "key"],
-            incompressible=[],
+            repetitive=["view", "table_name"],
+            gradual=["seqno"],
         )  # fmt: skip
         self._signatures = _Table(
             directory / "signatures.parquet",
@@ -127,6 +154,7 @@ class ParquetSink:
                 ]
             ),
             repetitive=["view", "node_id", "service_key_sha256"],
+            gradual=["seqno", "first_covered"],
             incompressible=["root"],
         )  # fmt: skip
 
@@ -142,12 +170,6 @@ class ParquetSink:
     def _digests(self, count: int, buffers: Mapping[str, bytes], name: str) -> Any:
         return self._plain(self._digest, count, buffers[name], buffers.get(name + "?"))
 
-    def _txids(self, view: Any, seqno: Any) -> Any:
-        import pyarrow.compute as compute
-
-        text = self._arrow.string()
-        return compute.binary_join_element_wise(view.cast(text), seqno.cast(text), ".")
-
     def _repeated(self, value: str, count: int) -> Any:
         return self._arrow.repeat(self._arrow.scalar(value, self._arrow.string()), count)
 
@@ -159,7 +181,7 @@ class ParquetSink:
         view, seqno = self._numbers(count, buffers, "view"), self._numbers(count, buffers, "seqno")
         self._transactions.add(
             [
-                self._txids(view, seqno),
+                self._binary(arrow.string(), count, buffers, "txid"),
                 view,
                 seqno,
                 self._plain(arrow.uint8(), count, buffers["entry_type"]),
@@ -185,20 +207,20 @@ class ParquetSink:
         )
         self._writes.add(
             [
-                self._txids(view, seqno),
+                self._binary(arrow.string(), count, buffers, "txid"),
                 view,
                 seqno,
                 tables.dictionary_decode(),
-                self._binary(count, buffers, "key", None),
-                self._binary(count, buffers, "value", buffers["value?"]),
+                self._binary(arrow.binary(), count, buffers, "key"),
+                self._binary(arrow.binary(), count, buffers, "value"),
                 self._plain(arrow.bool_(), count, buffers["removed"]),
             ]
         )
 
-    def _binary(self, count: int, buffers: Mapping[str, bytes], name: str, valid: bytes | None) -> Any:
-        parts = [valid, buffers[name + "_offsets"], buffers[name]]
+    def _binary(self, kind: Any, count: int, buffers: Mapping[str, bytes], name: str) -> Any:
+        parts = [buffers.get(name + "?"), buffers[name + "_offsets"], buffers[name]]
         wrapped = [None if part is None else self._arrow.py_buffer(part) for part in parts]
-        return self._arrow.Array.from_buffers(self._arrow.binary(), count, wrapped)
+        return self._arrow.Array.from_buffers(kind, count, wrapped)
 
     def signatures(self, rows: Sequence[SignatureRow]) -> None:
         """See :class:`tallystick.export.exporter.Sink`."""
@@ -212,8 +234,10 @@ class ParquetSink:
         """Adds what the export says of itself to every file, and closes them."""
         texts = {"tallystick.export": json.dumps(metadata)}
         for table in (self._transactions, self._writes, self._signatures):
-            table.close(texts)
+            table.finish(texts)
         write_metadata(self._directory, metadata)
 
     def close(self) -> None:
-        """Leaves the files as they are; nothing holds them open but this object."""
+        """Leaves the files as they are."""
+        for table in (self._transactions, self._writes, self._signatures):
+            table.close()

@@ -29,6 +29,12 @@ fn ints<'py>(py: Python<'py>, values: &[i32]) -> PyResult<Bound<'py, PyBytes>> {
     numbers(py, values, i32::to_le_bytes)
 }
 
+fn set_txids(py: Python<'_>, all: &Bound<'_, PyDict>, view: &[i64], seqno: &[i64]) -> PyResult<()> {
+    let (offsets, text) = py.detach(|| export::txids(view, seqno));
+    all.set_item("txid_offsets", ints(py, &offsets)?)?;
+    all.set_item("txid", PyBytes::new(py, &text))
+}
+
 fn digest_or_none<'py>(py: Python<'py>, digest: Option<&Digest>) -> Option<Bound<'py, PyBytes>> {
     digest.map(|digest| PyBytes::new(py, digest))
 }
@@ -47,6 +53,7 @@ impl TransactionRows {
     }
     fn buffers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (columns, all) = (&self.0, PyDict::new(py));
+        set_txids(py, &all, &columns.view, &columns.seqno)?;
         for (name, values) in [
             ("view", &columns.view),
             ("seqno", &columns.seqno),
@@ -132,6 +139,7 @@ impl WriteRows {
     }
     fn buffers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (columns, all) = (&self.0, PyDict::new(py));
+        set_txids(py, &all, &columns.view, &columns.seqno)?;
         for (name, values) in [("view", &columns.view), ("seqno", &columns.seqno)] {
             all.set_item(name, longs(py, values)?)?;
         }

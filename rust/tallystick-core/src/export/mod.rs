@@ -11,3 +11,4 @@ mod text;
 
 pub use columns::{Columns, TransactionColumns, WriteColumns};
 pub use cover::{CoverQueue, MAX_WAITING_ROWS};
+pub use text::txids;

@@ -11,9 +11,44 @@ pub(super) fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 pub(super) fn number(out: &mut Vec<u8>, number: i64) {
-    use std::io::Write as _;
-    // Writing to memory does not fail.
-    let _ = write!(out, "{number}");
+    // A 64-bit number has at most 20 characters, so there is room for all that are made.
+    let mut digits = [b'0'; 20];
+    let (mut rest, mut at) = (number.unsigned_abs(), digits.len());
+    loop {
+        at = at.saturating_sub(1);
+        if let (Some(digit), Ok(value)) = (digits.get_mut(at), u8::try_from(rest % 10)) {
+            *digit = b'0' + value;
+        }
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(digits.get(at..).unwrap_or(&[]));
+}
+
+/// Transaction IDs `view.seqno` back to back, and where each begins; one more than rows.
+#[must_use]
+pub fn txids(view: &[i64], seqno: &[i64]) -> (Vec<i32>, Vec<u8>) {
+    let (mut offsets, mut all) = (Vec::with_capacity(seqno.len() + 1), Vec::with_capacity(seqno.len() * 12));
+    let (mut latest, mut prefix) = (None, Vec::new());
+    offsets.push(0);
+    for (view, seqno) in view.iter().zip(seqno) {
+        if latest != Some(view) {
+            latest = Some(view);
+            prefix.clear();
+            number(&mut prefix, *view);
+            prefix.push(b'.');
+        }
+        all.extend_from_slice(&prefix);
+        number(&mut all, *seqno);
+        // As for keys, a segment is too small for more.
+        offsets.push(i32::try_from(all.len()).unwrap_or(i32::MAX));
+    }
+    (offsets, all)
 }
 
 /// `bytes` as text, if they are UTF-8 and every character shows as itself: no controls but line feeds and tabs, nothing
@@ -36,7 +71,24 @@ fn is_hidden(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::readable;
+    use super::{number, readable, txids};
+
+    #[test]
+    fn numbers_are_decimal() {
+        for value in [0, 7, 10, -1, 1_234_567_890, i64::MAX, i64::MIN] {
+            let mut out = Vec::new();
+            number(&mut out, value);
+            assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
+        }
+    }
+
+    #[test]
+    fn transaction_ids() {
+        let (offsets, all) = txids(&[2, 2, 10], &[9, 10, 11]);
+        assert_eq!(offsets, [0, 3, 7, 12]);
+        assert_eq!(all, b"2.92.1010.11");
+        assert_eq!(txids(&[], &[]), (vec![0], vec![]));
+    }
 
     #[test]
     fn text_is_what_shows_as_itself() {
