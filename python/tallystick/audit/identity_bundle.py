@@ -158,7 +158,7 @@ def prove_bundle(bundle: IdentityBundle, anchor: TrustAnchor) -> IdentityEvidenc
     claimed = []
     for item in bundle.identities:
         if item.spki not in opened and not anchor.pins(item.fingerprint):
-            claimed.append(ClaimedKey(item.spki, _why_not(bundle, item, problem)))
+            claimed.append(ClaimedKey(item.spki, _why_not(bundle, item, anchor, problem)))
     spkis = [item.spki for item in bundle.identities] + [item.endorsed_spki for item in bundle.endorsements]
     return IdentityEvidence(bundle.endorsements, tuple(opened.values()), tuple(claimed), tuple(dict.fromkeys(spkis)))
 
@@ -215,10 +215,12 @@ def _is_pinned(chain: Chain, index: int) -> bool:
     return chain.trusted_by[index] == "pinned"
 
 
-def _why_not(bundle: IdentityBundle, item: PastIdentity, problem: str) -> str:
+def _why_not(bundle: IdentityBundle, item: PastIdentity, anchor: TrustAnchor, problem: str) -> str:
+    place = bundle.identities.index(item)
     opening = next((opening for opening in bundle.openings if opening.following == item.fingerprint), None)
-    if opening is None:
-        return "no endorsement leads back to it from a pinned identity, and no opening leads on to it"
+    if not any(anchor.pins(older.fingerprint) for older in bundle.identities[:place]) or opening is None:
+        # Nothing leads forwards to it; and if an endorsement led back to it, it would not be asked for.
+        return "no endorsement leads back to it from a pinned identity, and no opening leads on to it from one"
     try:
         verified = opening.verify_signatures()
     except (FormatError, VerificationError) as error:
