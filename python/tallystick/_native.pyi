@@ -6,7 +6,7 @@ a limit raises ``LimitExceededError``; files that cannot be read raise ``OSError
 """
 
 import builtins
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import final
 
 __version__: str
@@ -492,6 +492,20 @@ class LedgerScanner:
         ``first_seqnos``/``last_seqnos`` give, per path, the part of it to use (a cover of overlapping files); entries outside are skipped.
         ``columns``: batches carry their rows, at levels merkle and full.
         """
+    @staticmethod
+    def from_scanned(
+        outcomes: Iterable[bytes],
+        *,
+        level: str = "full",
+        tree: MerkleTree | None = None,
+        first_seqno: int | None = None,
+        previous_view: int | None = None,
+        previous_was_signature: bool = False,
+    ) -> LedgerScanner:
+        """The second half of a scan: over the outcomes of ``scan_file``, one a file, in ledger order.
+
+        Outcomes are asked for as they are needed. Raises ``UndecidedError`` when one is malformed or was made by another version.
+        """
     def __iter__(self) -> LedgerScanner: ...
     def __next__(self) -> ScanBatch: ...
     def tree(self) -> MerkleTree | None:
@@ -500,6 +514,19 @@ class LedgerScanner:
     def transactions(self) -> int: ...
     @property
     def bytes_read(self) -> int: ...
+
+def scan_file(
+    path: str,
+    *,
+    level: str = "full",
+    first_seqno: int | None = None,
+    last_seqno: int | None = None,
+    columns: bool = False,
+) -> bytes:
+    """The first half of a scan: frames, checks and hashes one file on one core, wherever it is called.
+
+    The outcome is for ``LedgerScanner.from_scanned`` of the same version; it holds 64 bytes a transaction, the notable entries, and with ``columns`` the rows.
+    """
 
 # ---------------------------------------------------------------- export
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Protocol
 
 import tallystick.audit.codes  # noqa: F401 -- registers the codes of findings
-from tallystick._native import Entry, LedgerScanner, MerkleTree, ScanBatch, SignatureRecord
+from tallystick._native import Entry, MerkleTree, ScanBatch, SignatureRecord
 from tallystick.audit.chain import Chain, link_identities
 from tallystick.audit.checkpoint import Checkpoint, anchor_fingerprint
 from tallystick.audit.expectations import ReceiptClaim, check_head, check_receipts, read_receipts
@@ -48,6 +48,7 @@ from tallystick.findings import Effect, Verdict
 from tallystick.identity.opening import ROOTS_TRIED, OpeningProposal
 from tallystick.identity.trust_anchor import TrustAnchor
 from tallystick.ledger.directory import CoverPart, LedgerFiles, find_ledger_files
+from tallystick.ledger.scanning import Engine, ScanPart, scan_parts
 from tallystick.types import TxId
 
 __all__ = ["LEVELS", "AuditedLedger", "Observer", "audit_and_watch", "audit_ledger", "verify_ledger"]
@@ -104,11 +105,12 @@ def audit_ledger(
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     observers: Sequence[Observer] = (),
+    engine: Engine | None = None,
 ) -> LedgerVerdict:
     """Audits a ledger, and reports everything that was found.
 
     Args:
-        paths: directories and chunk files, in any order.
+        paths: directories and chunk files, or URLs of such, in any order.
         anchor: the service identities that the caller trusts; without one the verdict is undecided at best.
         level: how much to check, one of :data:`LEVELS`.
         jobs: worker threads, 0 for one a core.
@@ -118,6 +120,7 @@ def audit_ledger(
         checkpoint: file to go on from, and to write when the ledger is verified.
         progress: called now and then.
         observers: see what is read.
+        engine: where files are scanned (:mod:`tallystick.ledger.scanning`); None: in threads here.
 
     Raises:
         UsageError: the arguments do not fit together, or name what is not there.
@@ -137,7 +140,7 @@ def audit_ledger(
     files = find_ledger_files(given, uncommitted=uncommitted, recovery=recovery)
     run = _Run(files, anchor, level=level, jobs=jobs, claims=claims, resume=resume, progress=progress)
     run.keep_checkpoint = checkpoint is not None
-    run.observers = observers
+    run.observers, run.engine = observers, engine
     verdict = run.audit(head, given)
     if checkpoint is not None and verdict.verdict is Verdict.VERIFIED:
         run.write_checkpoint(checkpoint, verdict)
@@ -211,6 +214,7 @@ class _Run:
     watch: Watcher | None = None
     chain = Chain(())
     observers: Sequence[Observer] = ()
+    engine: Engine | None = None
 
     def __init__(
         self,
@@ -320,7 +324,7 @@ class _Run:
                 Position(parts[0].file.path, seqno=first),
             )
             if self._level == "full":
-                candidates = claimed_service_keys(parts, self._anchor, self._jobs)
+                candidates = claimed_service_keys(parts, self._anchor, self._jobs, self.engine)
         if self._level == "full":
             self._checker = SignatureChecker(
                 self._ledger,
@@ -339,17 +343,16 @@ class _Run:
 
     def _scan(self, parts: Sequence[CoverPart], tree: MerkleTree | None) -> Iterable[ScanBatch]:
         resume = self._resume
-        scanner = LedgerScanner(
-            [part.file.path for part in parts],
+        scanner = scan_parts(
+            [ScanPart(part.file.path, part.first, part.last) for part in parts],
             level=self._level,
             jobs=self._jobs,
             tree=tree,
             first_seqno=parts[0].first,
             previous_view=resume.head.view if resume is not None else None,
             previous_was_signature=resume is not None,
-            first_seqnos=[part.first for part in parts],
-            last_seqnos=[part.last for part in parts],
             columns=any(observer.wants_rows for observer in self.observers),
+            engine=self.engine,
         )
         total = sum(part.file.size for part in self._files.parts)
         before = scanner.tree()

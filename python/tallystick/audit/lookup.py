@@ -5,10 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
-from tallystick._native import ChunkFile, Entry
+from tallystick._native import Entry
 from tallystick.audit.position import Position
 from tallystick.errors import FormatError, LimitExceededError
 from tallystick.ledger.directory import CoverPart
+from tallystick.ledger.source import open_chunk
 
 __all__ = ["Lookup"]
 
@@ -32,7 +33,7 @@ class Lookup:
         while 0 <= index < len(self._parts):
             part = self._parts[index]
             try:
-                chunk = ChunkFile.open(part.file.path)
+                chunk = open_chunk(part.file.path)
                 start = seqno - (chunk.first_seqno if chunk.first_seqno is not None else seqno)
                 count = chunk.entry_count
                 if part.last is not None:

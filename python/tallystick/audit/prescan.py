@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from tallystick._native import LedgerScanner
 from tallystick.audit.trusted_ledger import ENDORSEMENT, PREVIOUS_IDENTITY, SERVICE_INFO
 from tallystick.errors import FormatError, LimitExceededError, VerificationError
 from tallystick.identity.certificates import parse_certificate, public_key
 from tallystick.identity.endorsements import verify_endorsement_record
 from tallystick.identity.trust_anchor import TrustAnchor
 from tallystick.ledger.directory import CoverPart
+from tallystick.ledger.scanning import Engine, ScanPart, scan_parts
 
 __all__ = ["claimed_service_keys"]
 
@@ -25,16 +25,17 @@ _TABLES = (SERVICE_INFO, PREVIOUS_IDENTITY, ENDORSEMENT)
 _SINGLETON = bytes(8)
 
 
-def claimed_service_keys(parts: Sequence[CoverPart], anchor: TrustAnchor, jobs: int) -> list[str]:
+def claimed_service_keys(
+    parts: Sequence[CoverPart], anchor: TrustAnchor, jobs: int, engine: Engine | None
+) -> list[str]:
     """SubjectPublicKeyInfo (hex) of service keys: pinned ones first, then those that the ledger part claims."""
     found: dict[str, None] = {spki.hex(): None for _, spki in sorted(anchor.keys.items())}
-    scanner = LedgerScanner(
-        [part.file.path for part in parts],
+    scanner = scan_parts(
+        [ScanPart(part.file.path, part.first, part.last) for part in parts],
         level="headers",
         jobs=jobs,
         first_seqno=parts[0].first,
-        first_seqnos=[part.first for part in parts],
-        last_seqnos=[part.last for part in parts],
+        engine=engine,
     )
     try:
         for batch in scanner:

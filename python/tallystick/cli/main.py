@@ -35,6 +35,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "secrets": ("tallystick.cli.secrets:secrets", "Show and check the chain of ledger secrets."),
     "decrypt": ("tallystick.cli.secrets:decrypt", "Authenticate entries and show private tables."),
     "read-ledger": ("tallystick.cli.read_ledger:read_ledger", "Take the official read_ledger.py's flags."),
+    "fetch": ("tallystick.cli.fetch:fetch", "Download a ledger from a running node, verified as it comes."),
+    "follow": ("tallystick.cli.follow:follow", "Report verified transactions as they come."),
     "gov": ("tallystick.cli.gov:gov", "Replay governance: members, proposals, ballots, rules."),
     "split": ("tallystick.cli.repair:split", "Split a chunk file in two."),
     "join": ("tallystick.cli.repair:join", "Join chunk files into one."),
@@ -57,6 +59,7 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(module_name), attribute)
         if not isinstance(command, click.Command):
             raise TypeError(f"{module_name}:{attribute} is not a command")
+        _add_offline(command)
         return command
 
     def invoke(self, ctx: click.Context) -> object:
@@ -69,6 +72,23 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+def _forbid_network(_ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        from tallystick.network import go_offline
+
+        go_offline()
+
+
+def _add_offline(command: click.Command) -> None:
+    """Lets ``--offline`` stand after the name of a command too, without a line in the help of each."""
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _add_offline(inner)
+    if not any(parameter.name == "offline" for parameter in command.params):
+        command.params.append(
+            click.Option(["--offline"], is_flag=True, hidden=True, expose_value=False, callback=_forbid_network)
+        )
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -84,6 +104,10 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
 @click.option(
     "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
     help="Show the version and exit.",
+)  # fmt: skip
+@click.option(
+    "--offline", is_flag=True, expose_value=False, callback=_forbid_network,
+    help="Make any network access an error; also after a command, or by TALLYSTICK_OFFLINE=1.",
 )  # fmt: skip
 def cli() -> None:
     """Audit ledgers of the Confidential Consortium Framework (CCF), offline.
@@ -113,6 +137,10 @@ def _quiet_broken_pipe() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code; never shows a traceback for bad input."""
     try:
+        if os.environ.get("TALLYSTICK_OFFLINE", "") not in ("", "0"):
+            from tallystick.network import go_offline
+
+            go_offline()
         result = cli.main(args=arguments, prog_name="tallystick", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as ending:

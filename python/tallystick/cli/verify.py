@@ -15,6 +15,7 @@ from tallystick.cli.exit_status import ExitStatus
 if TYPE_CHECKING:
     from tallystick.audit.auditor import Observer
     from tallystick.audit.verdict import LedgerVerdict
+    from tallystick.ledger.dask_engine import DaskEngine
 
 _LEVELS = ("parse", "offsets", "headers", "merkle", "full")
 _FORMATS = ("text", "json", "jsonl", "sarif", "junit", "html")
@@ -54,6 +55,7 @@ _PROGRESS_SECONDS = 0.2
 @click.option("--recovery", is_flag=True, help="Read .recovery files of directories too.")
 @click.option("--level", type=click.Choice(_LEVELS), default="full", show_default=True, help="How much to check.")
 @click.option("--jobs", type=click.IntRange(min=0), default=0, help="Worker threads; 0: one a core.")
+@click.option("--engine", metavar="URL", help="Scan on a Dask cluster: dask://HOST:PORT.")
 @click.option(
     "--checkpoint",
     type=click.Path(),
@@ -75,12 +77,15 @@ def verify(
     recovery: bool,
     level: str,
     jobs: int,
+    engine: str | None,
     checkpoint: str | None,
     output_format: str,
     output: str | None,
     quiet: bool,
 ) -> int:
     """Verify ledger directories and chunk files.
+
+    PATHS may be URLs too (s3://, abfs://, gs://, https://), with the extra "remote".
 
     PATHS may overlap, as a node's main and read-only directories do: copies are compared, and what differs is
     reported. A file named itself is read whatever its kind.
@@ -100,6 +105,7 @@ def verify(
         _check_txid(expect_head)
     if output is not None and not Path(output).absolute().parent.is_dir():
         raise click.UsageError(f"directory of --output does not exist: {output}")
+    scanner = _open_engine(engine)
     progress = None if quiet or not sys.stderr.isatty() else Progress()
     figures = (
         _Figures(paths, uncommitted=uncommitted, recovery=recovery, jobs=jobs) if output_format == "html" else None
@@ -117,13 +123,24 @@ def verify(
             checkpoint=checkpoint,
             progress=progress,
             observers=figures.observers if figures is not None else (),
+            engine=scanner,
         )
     finally:
+        if scanner is not None:
+            scanner.close()
         if progress is not None:
             progress.clear()
     _write(figures.page(verdict) if figures is not None else _renderer(output_format, quiet)(verdict), output)
     outcomes = {"verified": ExitStatus.OK, "failed": ExitStatus.FAILED, "undecided": ExitStatus.UNDECIDED}
     return int(outcomes[verdict.verdict.value])
+
+
+def _open_engine(url: str | None) -> DaskEngine | None:
+    if url is None:
+        return None
+    from tallystick.ledger.dask_engine import open_engine
+
+    return open_engine(url)
 
 
 def _check_txid(text: str) -> None:

@@ -20,6 +20,7 @@ from tallystick.evidence.statement import SignedRoot, Statement, admits, require
 from tallystick.identity.certificates import is_node_certificate, parse_certificate
 from tallystick.ledger.directory import CoverPart, parse_chunk_name
 from tallystick.ledger.ledger import Ledger
+from tallystick.ledger.scanning import ScanPart, scan_parts
 from tallystick.tables.names import (
     COSE_SIGNATURES,
     ENDORSED_CERTIFICATES,
@@ -119,12 +120,10 @@ class Copy:
         self.signatures, self.services, self.previous, self.boots = [], [], [], []
         self._nodes, self._kept = {}, 0
         parts = self.ledger.files.parts
-        scanner = _native.LedgerScanner(
-            [part.file.path for part in parts],
+        scanner = scan_parts(
+            [ScanPart(part.file.path, part.first, part.last) for part in parts],
             level="merkle",
             tree=_native.MerkleTree() if parts and parts[0].first == 1 else None,
-            first_seqnos=[part.first for part in parts],
-            last_seqnos=[part.last for part in parts],
         )
         for batch in scanner:
             self.signatures += [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from tallystick._native import Entry, LedgerScanner, MerkleTree, ScanBatch, SignatureRecord
+from tallystick._native import Entry, MerkleTree, ScanBatch, SignatureRecord
 from tallystick.errors import FormatError, LimitExceededError
 from tallystick.findings import finding
 from tallystick.governance.replay import Budgets, Replayer
@@ -13,6 +13,7 @@ from tallystick.governance.report import GovernanceReport
 from tallystick.governance.state import SignatureSeen, Step
 from tallystick.ledger.directory import CoverPart, find_ledger_files
 from tallystick.ledger.ledger import Ledger
+from tallystick.ledger.scanning import ScanPart, scan_parts
 from tallystick.tables.names import SIGNATURES, SINGLETON_KEY
 from tallystick.types import TxId
 
@@ -139,14 +140,12 @@ class _Feed:
         self.last_seqno: int | None = None
 
     def read(self, parts: Sequence[CoverPart], jobs: int) -> None:
-        scanner = LedgerScanner(
-            [part.file.path for part in parts],
+        scanner = scan_parts(
+            [ScanPart(part.file.path, part.first, part.last) for part in parts],
             level="merkle",
             jobs=jobs,
             tree=MerkleTree(),
             first_seqno=parts[0].first,
-            first_seqnos=[part.first for part in parts],
-            last_seqnos=[part.last for part in parts],
         )
         try:
             for batch in scanner:

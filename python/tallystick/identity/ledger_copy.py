@@ -13,10 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from tallystick._native import Certificate, Entry, LedgerScanner, PublicKey
+from tallystick._native import Certificate, Entry, PublicKey
 from tallystick.errors import FormatError, LimitExceededError, UsageError
 from tallystick.identity.endorsements import Endorsement, parse_endorsements
 from tallystick.ledger.ledger import Ledger
+from tallystick.ledger.scanning import ScanPart, scan_parts
 from tallystick.ledger.transaction import Transaction
 from tallystick.tables import names
 
@@ -82,9 +83,9 @@ class LedgerCopy:
     @cached_property
     def _records(self) -> _Records:
         records = _Records()
-        paths = [part.file.path for part in self.ledger.files.parts]
+        parts = [ScanPart(part.file.path) for part in self.ledger.files.parts]
         try:
-            for batch in LedgerScanner(paths, level="parse"):
+            for batch in scan_parts(parts, level="parse"):
                 for entry in batch.notable:
                     records.take(entry)
         except (FormatError, LimitExceededError):

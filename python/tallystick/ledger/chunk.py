@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import overload
 
-from tallystick import _native
 from tallystick.errors import FormatError, LimitExceededError
 from tallystick.ledger.directory import ChunkName, parse_chunk_name
+from tallystick.ledger.source import open_chunk
 from tallystick.ledger.transaction import Transaction
 
 __all__ = ["Chunk"]
@@ -24,7 +24,7 @@ class Chunk:
     is proven, :func:`tallystick.verify_ledger`.
 
     Args:
-        path: a chunk file.
+        path: a chunk file, or a URL of one.
 
     Raises:
         FormatError: it is not framed as a chunk (code, file, offset).
@@ -33,10 +33,7 @@ class Chunk:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        try:
-            self._file = _native.ChunkFile.open(self.path)
-        except (FormatError, LimitExceededError) as error:
-            raise error.at(file=self.path) from None
+        self._file = open_chunk(self.path)
 
     @property
     def name(self) -> ChunkName | None:

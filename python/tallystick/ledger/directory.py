@@ -26,10 +26,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 
 from tallystick import _native
-from tallystick.errors import FormatError, LimitExceededError, UsageError
+from tallystick.errors import FormatError, LimitExceededError
+from tallystick.ledger.source import ChunkFacts, FoundFile, chunk_facts, list_place, local_copy, open_chunk, parent_of
 
 __all__ = [
     "ChunkName",
@@ -226,39 +226,39 @@ def find_ledger_files(
 
 def _collect(paths: Iterable[str | os.PathLike[str]], *, uncommitted: bool, recovery: bool) -> _Collected:
     collected = _Collected()
-    seen: set[tuple[int, int]] = set()
+    seen: set[object] = set()
     for given in paths:
         path = os.fspath(given)
-        if Path(path).is_dir():
-            _collect_directory(path, collected, seen, uncommitted=uncommitted, recovery=recovery)
-        elif Path(path).is_file():
-            if _is_new(path, seen):
-                _collect_file(path, parse_chunk_name(Path(path).name), True, collected)
-        elif not Path(path).exists():
-            raise UsageError("no such file or directory", code="path-missing", file=path)
+        is_directory, found = list_place(path)
+        if is_directory:
+            _collect_directory(path, found, collected, seen, uncommitted=uncommitted, recovery=recovery)
         else:
-            raise UsageError("neither a directory nor a regular file", code="path-missing", file=path)
+            for item in found:
+                if _is_new(item, seen):
+                    _collect_file(item, parse_chunk_name(item.name), True, collected)
     return collected
 
 
-def _is_new(path: str, seen: set[tuple[int, int]]) -> bool:
+def _is_new(item: FoundFile, seen: set[object]) -> bool:
     # The same file given twice (a directory and one of its chunks, a link) is one copy, not two.
-    status = Path(path).stat()
-    key = (status.st_dev, status.st_ino)
-    if key in seen:
+    if item.identity in seen:
         return False
-    seen.add(key)
+    seen.add(item.identity)
     return True
 
 
 def _collect_directory(
-    directory: str, collected: _Collected, seen: set[tuple[int, int]], *, uncommitted: bool, recovery: bool
+    directory: str,
+    entries: Sequence[FoundFile],
+    collected: _Collected,
+    seen: set[object],
+    *,
+    uncommitted: bool,
+    recovery: bool,
 ) -> None:
     others: list[str] = []
-    with os.scandir(directory) as listing:
-        entries = sorted(listing, key=lambda item: item.name)
     for item in entries:
-        if not item.is_file():
+        if not item.is_file:
             if parse_chunk_name(item.name) is not None:
                 message = "has the name of a chunk but is not a regular file, not read"
                 collected.findings.append(FileFinding("file-unreadable", message, item.path))
@@ -276,8 +276,8 @@ def _collect_directory(
             collected.left_out.append((item.path, reason))
             if name.ignored or name.committed_prefix:
                 collected.findings.append(FileFinding("file-ignored", f"not read: {reason}", item.path))
-        elif _is_new(item.path, seen):
-            _collect_file(item.path, name, False, collected)
+        elif _is_new(item, seen):
+            _collect_file(item, name, False, collected)
     if others:
         shown = ", ".join(others[:_NAMES_SHOWN]) + (", …" if len(others) > _NAMES_SHOWN else "")
         files = "file is" if len(others) == 1 else "files are"
@@ -298,9 +298,8 @@ def _reason_to_leave_out(name: ChunkName, *, uncommitted: bool, recovery: bool) 
     return None
 
 
-def _collect_file(path: str, name: ChunkName | None, explicit: bool, collected: _Collected) -> None:
-    size = Path(path).stat().st_size
-    base = Path(path).name
+def _collect_file(item: FoundFile, name: ChunkName | None, explicit: bool, collected: _Collected) -> None:
+    path, size, base = item.path, item.size, item.name
     if name is None:
         code = "chunk-name" if base.startswith("ledger_") else "file-name-unknown"
         collected.findings.append(FileFinding(code, f"{base!r} is not a well-formed name of a ledger chunk", path))
@@ -308,8 +307,8 @@ def _collect_file(path: str, name: ChunkName | None, explicit: bool, collected: 
         collected.findings.append(FileFinding("chunk-empty", "open chunk without a byte, as a node leaves it", path))
         return
     try:
-        chunk = _native.ChunkFile.open(path)
-        content_first, count, complete = chunk.first_seqno, chunk.entry_count, chunk.complete
+        facts = chunk_facts(path, size)
+        content_first, count, complete = facts.first_seqno, facts.entry_count, facts.complete
     except (FormatError, LimitExceededError) as error:
         if name is None:
             collected.findings.append(FileFinding(error.code, error.message, path, error.location.offset))
@@ -320,7 +319,7 @@ def _collect_file(path: str, name: ChunkName | None, explicit: bool, collected: 
         )
         return
     if content_first is None or count == 0:
-        _note_empty(path, name, chunk, collected)
+        _note_empty(path, name, facts, collected)
         return
     content_last = content_first + count - 1
     if name is not None:
@@ -330,7 +329,7 @@ def _collect_file(path: str, name: ChunkName | None, explicit: bool, collected: 
     collected.files.append(LedgerFile(path, name, explicit, size, complete, first, last))
 
 
-def _note_empty(path: str, name: ChunkName | None, chunk: _native.ChunkFile, collected: _Collected) -> None:
+def _note_empty(path: str, name: ChunkName | None, chunk: ChunkFacts, collected: _Collected) -> None:
     if chunk.partial_tail is not None:
         offset, size = chunk.partial_tail
         reason = chunk.tail_damage
@@ -403,14 +402,15 @@ def _settle_open_files(files: Sequence[LedgerFile], compare: bool) -> tuple[list
 
 def _difference(a: LedgerFile, b: LedgerFile) -> tuple[int, int, int] | None:
     try:
-        return _native.first_difference(a.path, b.path)
+        with local_copy(a.path) as path_a, local_copy(b.path) as path_b:
+            return _native.first_difference(path_a, path_b)
     except (FormatError, LimitExceededError):
         # What is broken is read by the scan, or named as unreadable; there is nothing to compare.
         return None
 
 
 def _view_at(file: LedgerFile, seqno: int) -> int:
-    chunk = _native.ChunkFile.open(file.path)
+    chunk = open_chunk(file.path)
     return chunk.entry(seqno - (chunk.first_seqno or seqno)).view
 
 
@@ -418,7 +418,7 @@ _SIGNATURE_TABLES = ("public:ccf.internal.signatures", "public:ccf.internal.cose
 
 
 def _signed_at_or_after(file: LedgerFile, seqno: int) -> int | None:
-    chunk = _native.ChunkFile.open(file.path)
+    chunk = open_chunk(file.path)
     start = max(0, seqno - (chunk.first_seqno or seqno))
     for entry in chunk.entries(start):
         if any(entry.table(table) is not None for table in _SIGNATURE_TABLES):
@@ -498,9 +498,9 @@ def _compare_spares(spares: Sequence[LedgerFile], parts: Sequence[CoverPart]) ->
 
 def _note_redundant(spares: Sequence[LedgerFile]) -> list[FileFinding]:
     # One note a directory: a second copy of a whole ledger is nothing special.
-    by_directory: dict[Path, list[LedgerFile]] = {}
+    by_directory: dict[str, list[LedgerFile]] = {}
     for spare in spares:
-        by_directory.setdefault(Path(spare.path).parent, []).append(spare)
+        by_directory.setdefault(parent_of(spare.path), []).append(spare)
     findings = []
     for directory, files in by_directory.items():
         if len(files) == 1:
@@ -508,7 +508,7 @@ def _note_redundant(spares: Sequence[LedgerFile]) -> list[FileFinding]:
             findings.append(FileFinding("redundant-file", message, files[0].path))
         else:
             message = f"{len(files)} files hold nothing that is not read from other files"
-            findings.append(FileFinding("redundant-file", message, str(directory)))
+            findings.append(FileFinding("redundant-file", message, directory))
     return findings
 
 

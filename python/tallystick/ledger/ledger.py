@@ -31,7 +31,7 @@ class Ledger:
     Memory does not grow with the ledger: chunks are opened one by one and read in blocks.
 
     Args:
-        paths: one or several directories (not descended into) and chunk files.
+        paths: one or several directories (not descended into) and chunk files, here or at URLs.
         uncommitted: read chunks that are not marked ``.committed`` too.
         recovery: read ``.recovery`` files too.
         allow_gaps: read across missing seqnos instead of raising when they are reached.

@@ -5,6 +5,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cose::{CcfHeaders, CoseError, CoseSign1, VDS_CCF_LEDGER_SHA256, sig_structure};
 use crate::error::Coded;
 use crate::json::{JsonError, Reader};
@@ -114,7 +116,7 @@ impl Coded for SigtxError {
 }
 
 /// The value of `public:ccf.internal.signatures`, as claimed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RawSignature {
     /// Id of the signing node: SHA-256 of its key.
     pub node: Digest,
@@ -179,7 +181,7 @@ fn digest(key: &'static str, text: &str) -> Result<Digest, SigtxError> {
 }
 
 /// The value of `public:ccf.internal.cose_signatures`, as claimed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CoseSignature {
     /// The COSE_Sign1.
     pub cose: Vec<u8>,

@@ -1,11 +1,13 @@
 //! Small values that every format shares.
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A SHA-256 digest, 32 bytes.
 pub type Digest = [u8; 32];
 
 /// A transaction ID, `view.seqno`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TxId {
     /// The view (the consensus term) in which the transaction was executed.
     pub view: u64,

@@ -7,9 +7,11 @@ use pyo3::import_exception;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tallystick_core::error::Coded;
+use tallystick_core::scan::ScannedError;
 
 import_exception!(tallystick.errors, FormatError);
 import_exception!(tallystick.errors, LimitExceededError);
+import_exception!(tallystick.errors, UndecidedError);
 
 /// Converts `error`, met at `offset` bytes into the input, into a `FormatError` or `LimitExceededError`.
 pub(crate) fn coded(py: Python<'_>, error: &dyn Coded, offset: Option<u64>) -> PyErr {
@@ -20,6 +22,16 @@ pub(crate) fn coded(py: Python<'_>, error: &dyn Coded, offset: Option<u64>) -> P
         kwargs.set_item("code", error.code())?;
         kwargs.set_item("offset", offset)?;
         Ok(PyErr::from_value(class.call((error.to_string(),), Some(&kwargs))?))
+    };
+    build().unwrap_or_else(|failure| failure)
+}
+
+/// What a scan elsewhere sent back is of no use: nothing can be said about the ledger.
+pub(crate) fn engine_failed(py: Python<'_>, error: &ScannedError) -> PyErr {
+    let build = || -> PyResult<PyErr> {
+        let kwargs = PyDict::new(py);
+        kwargs.set_item("code", "engine-failed")?;
+        Ok(PyErr::from_value(py.get_type::<UndecidedError>().call((error.to_string(),), Some(&kwargs))?))
     };
     build().unwrap_or_else(|failure| failure)
 }

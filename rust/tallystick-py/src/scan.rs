@@ -3,12 +3,12 @@ use std::path::PathBuf;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyIterator, PyList};
 use tallystick_core::merkle::{Frontier, Tree};
-use tallystick_core::scan::{self, Level, Options, Part, ScanError, Scanner, Start};
+use tallystick_core::scan::{self, Level, Options, Part, ScanError, ScannedFold, Scanner, Start};
 use tallystick_core::types::{Digest, to_hex};
 
-use crate::error::io;
+use crate::error::{engine_failed, io};
 use crate::export::{TransactionRows, WriteRows, rows_of};
 use crate::ledger::Entry;
 use crate::merkle::MerkleTree;
@@ -272,9 +272,35 @@ fn seqno_of(
     }
 }
 
+enum Source {
+    /// All of it here, in threads of its own.
+    Files(Box<Scanner>),
+    /// The fold alone, over what was scanned elsewhere.
+    Scanned { fold: Box<ScannedFold>, outcomes: Py<PyIterator> },
+}
+
 #[pyclass(module = "tallystick._native")]
 struct LedgerScanner {
-    scanner: Scanner,
+    source: Source,
+}
+
+/// Scans one file on one core; the outcome is for `LedgerScanner.from_scanned`.
+#[pyfunction]
+#[pyo3(signature = (path, *, level="full", first_seqno=None, last_seqno=None, columns=false))]
+fn scan_file<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    level: &str,
+    first_seqno: Option<u64>,
+    last_seqno: Option<u64>,
+    columns: bool,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let (part, level) = (Part { path, first_seqno, last_seqno }, level_from_py(level)?);
+    match py.detach(|| scan::scan_file(&part, level, columns)) {
+        Ok(outcome) => Ok(PyBytes::new(py, &outcome)),
+        Err(ScanError::Io { source, .. }) => Err(io(&source, &part.path.to_string_lossy())),
+        Err(error @ ScanError::Worker) => Err(PyRuntimeError::new_err(error.to_string())),
+    }
 }
 
 #[pymethods]
@@ -317,7 +343,25 @@ impl LedgerScanner {
         if columns {
             scanner.collect_columns();
         }
-        Ok(Self { scanner })
+        Ok(Self { source: Source::Files(Box::new(scanner)) })
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (
+        outcomes, *, level="full", tree=None, first_seqno=None, previous_view=None, previous_was_signature=false
+    ))]
+    fn from_scanned(
+        outcomes: &Bound<'_, PyAny>,
+        level: &str,
+        tree: Option<PyRef<'_, MerkleTree>>,
+        first_seqno: Option<u64>,
+        previous_view: Option<u64>,
+        previous_was_signature: bool,
+    ) -> PyResult<Self> {
+        let tree: Option<Frontier> = tree.map(|tree| tree.tree.frontier());
+        let start = Start { tree, first_seqno, previous_view, previous_was_signature };
+        let fold = Box::new(ScannedFold::new(level_from_py(level)?, start));
+        Ok(Self { source: Source::Scanned { fold, outcomes: outcomes.try_iter()?.unbind() } })
     }
 
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -325,10 +369,17 @@ impl LedgerScanner {
     }
 
     fn __next__(&mut self, py: Python<'_>) -> PyResult<Option<ScanBatch>> {
-        match py.detach(|| self.scanner.next_batch()) {
+        let scanner = match &mut self.source {
+            Source::Files(scanner) => scanner,
+            Source::Scanned { fold, outcomes } => {
+                let batch = next_scanned(py, fold, outcomes)?;
+                return batch.map(|batch| ScanBatch::new(py, batch)).transpose();
+            }
+        };
+        match py.detach(|| scanner.next_batch()) {
             Ok(batch) => batch.map(|batch| ScanBatch::new(py, batch)).transpose(),
             Err(ScanError::Io { file_index, source }) => {
-                let path = self.scanner.parts().get(file_index).map(|part| part.path.to_string_lossy());
+                let path = scanner.parts().get(file_index).map(|part| part.path.to_string_lossy());
                 Err(io(&source, &path.unwrap_or_default()))
             }
             Err(error @ ScanError::Worker) => Err(PyRuntimeError::new_err(error.to_string())),
@@ -336,21 +387,49 @@ impl LedgerScanner {
     }
 
     fn tree(&self) -> Option<MerkleTree> {
-        self.scanner.tree().map(|frontier| MerkleTree { tree: Tree::from(frontier) })
+        let tree = match &self.source {
+            Source::Files(scanner) => scanner.tree(),
+            Source::Scanned { fold, .. } => fold.tree(),
+        };
+        tree.map(|frontier| MerkleTree { tree: Tree::from(frontier) })
     }
 
     #[getter]
     fn transactions(&self) -> u64 {
-        self.scanner.transactions()
+        match &self.source {
+            Source::Files(scanner) => scanner.transactions(),
+            Source::Scanned { fold, .. } => fold.transactions(),
+        }
     }
 
     #[getter]
     fn bytes_read(&self) -> u64 {
-        self.scanner.bytes_read()
+        match &self.source {
+            Source::Files(scanner) => scanner.bytes_read(),
+            Source::Scanned { fold, .. } => fold.bytes_read(),
+        }
+    }
+}
+
+/// The next batch; asks for further outcomes as they are needed.
+fn next_scanned(
+    py: Python<'_>,
+    fold: &mut ScannedFold,
+    outcomes: &Py<PyIterator>,
+) -> PyResult<Option<scan::Batch>> {
+    loop {
+        if let Some(batch) = py.detach(|| fold.next_batch()) {
+            return Ok(Some(batch));
+        }
+        let Some(outcome) = outcomes.bind(py).clone().next().transpose()? else { return Ok(None) };
+        let outcome = outcome.cast_into::<PyBytes>()?;
+        let bytes = outcome.as_bytes();
+        py.detach(|| fold.feed(bytes)).map_err(|error| engine_failed(py, &error))?;
     }
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(scan_file, module)?)?;
     module.add_class::<ScanFinding>()?;
     module.add_class::<SignatureRecord>()?;
     module.add_class::<ScanBatch>()?;

@@ -1,12 +1,14 @@
 //! Columns in memory, laid out as Apache Arrow lays them out, so that whoever writes Parquet need not convert them.
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ledger::domain::{Domain, PublicHead, Visitor, walk};
 use crate::ledger::entry::{EntryView, peek_txid};
 use crate::types::{Digest, TxId};
 
 /// Bits, least significant first.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct Bits {
     bytes: Vec<u8>,
     len: usize,
@@ -43,7 +45,7 @@ impl Bits {
 }
 
 /// Digests, some of which are absent; those are zeros.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct Digests {
     /// One a row.
     pub values: Vec<Digest>,
@@ -65,7 +67,7 @@ impl Digests {
 }
 
 /// A row a transaction.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct TransactionColumns {
     /// Which of the files.
     pub file_index: usize,
@@ -120,7 +122,7 @@ impl TransactionColumns {
 }
 
 /// A row a write or remove.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WriteColumns {
     /// Of the transaction.
     pub view: Vec<i64>,
@@ -142,6 +144,8 @@ pub struct WriteColumns {
     pub removed: Bits,
     /// Names of the tables that are written.
     pub tables: Vec<String>,
+    /// To find them while rows are added.
+    #[serde(skip)]
     by_name: HashMap<String, i32>,
 }
 
@@ -238,7 +242,7 @@ pub(super) fn signed(number: u64) -> i64 {
 }
 
 /// Both tables of one segment.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct Columns {
     /// One row an entry, in order.
     pub transactions: TransactionColumns,

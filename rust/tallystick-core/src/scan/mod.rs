@@ -12,6 +12,7 @@ mod finding;
 mod fold;
 mod framer;
 mod record;
+mod scanned;
 mod segment;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use std::thread::{Builder, JoinHandle, available_parallelism};
 pub use finding::{CODES, Finding, ScanCode};
 pub use fold::Start;
 pub use record::SignatureRecord;
+pub use scanned::{ScannedError, ScannedFold, scan_file};
 
 use crate::export::Columns;
 use crate::ledger::Entry;

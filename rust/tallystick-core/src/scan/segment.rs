@@ -2,6 +2,8 @@
 //! knowing anything of what comes before it.
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::Level;
 use super::finding::{Finding, Place, ScanCode};
 use super::framer::Segment;
@@ -22,7 +24,7 @@ const TREE_TABLE: &str = "public:ccf.internal.tree";
 const SINGLETON: [u8; 8] = [0; 8];
 
 /// Consecutive entries whose IVs say: the same view, and seqnos that go up by one.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Run {
     /// Index in the segment of the first entry.
     pub start: usize,
@@ -31,7 +33,7 @@ pub(super) struct Run {
 }
 
 /// Where the transactions of a segment stand, and what they are.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Places {
     pub file_index: usize,
     /// Offset in the file of the segment.
@@ -69,6 +71,18 @@ impl Places {
         Some(TxId { view: run.first.view, seqno: run.first.seqno.saturating_add((index - run.start) as u64) })
     }
 
+    /// Whether the parts fit together, for what came over a network.
+    pub fn is_consistent(&self) -> bool {
+        let entries = self.from.checked_add(self.count).is_some_and(|end| end <= self.ends.len());
+        let mut next = 0_usize;
+        let runs = self.runs.iter().all(|run| {
+            let follows = run.start == next && run.count > 0;
+            next = next.saturating_add(run.count);
+            follows
+        });
+        entries && runs && next == self.count && self.ends.is_sorted()
+    }
+
     /// Entry `index`, for messages about it.
     pub fn place(&self, index: usize) -> Place {
         Place { file_index: self.file_index, offset: self.offset_of(index), txid: self.txid_of(index) }
@@ -76,7 +90,7 @@ impl Places {
 }
 
 /// A signature transaction as it was found.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SignatureTx {
     /// Index in the segment.
     pub index: usize,
@@ -90,7 +104,7 @@ pub(super) struct SignatureTx {
 }
 
 /// A place up to which the nodes of the tree are complete.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Cut {
     /// Number of leaves of the segment before it.
     pub leaves: usize,

@@ -1,0 +1,1 @@
+"""Ledgers that are elsewhere, or still growing: downloading from nodes, and following."""
