@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,8 +123,12 @@ def _large(copy: LedgerCopy) -> None:
     path = copy.last_committed
     entry = copy.entries(path)[0]
     data = bytearray(path.read_bytes())
-    data[entry.offset + 2 : entry.offset + 8] = (1 << 47).to_bytes(6, "little")
+    data[entry.offset + 2 : entry.offset + 8] = (1 << 30).to_bytes(6, "little")
+    # The file must be as large, or the entry is merely cut: its middle is a hole.
+    table = (1 << 30) + (1 << 20)
+    data[:8] = table.to_bytes(8, "little")
     path.write_bytes(data)
+    os.truncate(path, table + 4)
 
 
 @example("entry-public-domain-size")
