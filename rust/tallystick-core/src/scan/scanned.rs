@@ -282,6 +282,7 @@ impl ScannedFold {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests write the files that they scan")]
 mod tests {
     use super::*;
 
