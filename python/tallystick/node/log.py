@@ -1,0 +1,132 @@
+"""Log lines on standard output, in the two layouts that CCF's operators and test programs read.
+
+Text: time, thread, a preamble of fixed width with level, tag and place, then the message. JSON: one object a
+line, every value text (``include/ccf/ds/logger.h``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from enum import IntEnum
+from pathlib import Path
+from typing import Final, TextIO
+
+__all__ = ["Level", "Log"]
+
+# Width of the part of a text line that holds level, tag and place, before the bar.
+_PREAMBLE: Final = 45
+
+
+class Level(IntEnum):
+    """How much a line matters. The names are CCF's."""
+
+    TRACE = 0
+    DEBUG = 1
+    INFO = 2
+    FAIL = 3
+    FATAL = 4
+
+
+class Log:
+    """Writes lines; safe to call from any thread.
+
+    Args:
+        level: lines below it are not written.
+        as_json: JSON lines instead of text.
+        stream: where lines go; standard output if not given.
+    """
+
+    def __init__(self, level: Level = Level.INFO, *, as_json: bool = False, stream: TextIO | None = None) -> None:
+        self.level = level
+        self.as_json = as_json
+        self._stream = stream if stream is not None else sys.stdout
+        self._lock = threading.Lock()
+        self._threads: dict[int, int] = {}
+
+    def trace(self, message: str, tag: str = "") -> None:
+        """What only somebody who follows every step wants to read."""
+        self.write(Level.TRACE, message, tag, depth=2)
+
+    def debug(self, message: str, tag: str = "") -> None:
+        """What helps to find a mistake."""
+        self.write(Level.DEBUG, message, tag, depth=2)
+
+    def info(self, message: str, tag: str = "") -> None:
+        """What an operator wants to know."""
+        self.write(Level.INFO, message, tag, depth=2)
+
+    def fail(self, message: str, tag: str = "") -> None:
+        """Something did not succeed; the node goes on."""
+        self.write(Level.FAIL, message, tag, depth=2)
+
+    def fatal(self, message: str, tag: str = "") -> None:
+        """Something is so wrong that somebody must look."""
+        self.write(Level.FATAL, message, tag, depth=2)
+
+    def write(self, level: Level, message: str, tag: str = "", *, place: str | None = None, depth: int = 1) -> None:
+        """Writes one line.
+
+        Args:
+            level: how much it matters.
+            message: text; line breaks in it are kept, as CCF does.
+            tag: who speaks: ``app``, ``gov``, ``rollback`` or nothing.
+            place: ``file:line``; that of the caller if not given.
+            depth: how many frames up the caller is.
+        """
+        if level < self.level:
+            return
+        if place is None:
+            # Walking one frame is what logging itself does; it is the only way to know where a line comes from.
+            frame = sys._getframe(depth)
+            place = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        now = time.time_ns()
+        seconds, micros = divmod(now // 1000, 1_000_000)
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{micros:06d}Z"
+        thread = self._thread()
+        line = (
+            self._json_line(moment, thread, level, tag, place, message)
+            if self.as_json
+            else self._text_line(moment, thread, level, tag, place, message)
+        )
+        with self._lock:
+            try:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):
+                # Nobody reads the log any more. A node does not stop for that, and has nowhere else to say so.
+                self._stream = _nowhere()
+
+    def _thread(self) -> int:
+        identifier = threading.get_ident()
+        with self._lock:
+            return self._threads.setdefault(identifier, len(self._threads))
+
+    @staticmethod
+    def _text_line(moment: str, thread: int, level: Level, tag: str, place: str, message: str) -> str:
+        preamble = f"[{level.name.lower():<5}]" + (f"[{tag}]" if tag else "")
+        room = _PREAMBLE - len(preamble) - 1
+        if len(place) > room:
+            place = "…" + place[-(room - 1) :]
+        return f"{moment}        {thread:<3} {preamble + ' ' + place:<{_PREAMBLE}}| {message}"
+
+    @staticmethod
+    def _json_line(moment: str, thread: int, level: Level, tag: str, place: str, message: str) -> str:
+        file, _, number = place.rpartition(":")
+        fields = {
+            "h_ts": moment,
+            "thread_id": str(thread),
+            "level": level.name.lower(),
+            "tag": tag,
+            "file": file,
+            "number": number,
+            "msg": message,
+        }
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
