@@ -125,6 +125,8 @@ pub trait Host {
     ) -> std::result::Result<EffectValue, String>;
     /// The script used a source of values that no replay can repeat (`Date`, `Math.random`).
     fn unrepeatable(&mut self, what: &'static str);
+    /// The script wrote a line to its console; `method` is the one it called. Replay does not listen.
+    fn console(&mut self, _method: &'static str, _line: String) {}
 }
 
 /// A host shared by the functions of one context.
@@ -157,10 +159,29 @@ pub fn install<'js, H: Host + 'static>(ctx: &Ctx<'js>, host: &Shared<H>, setting
     globals.set("ccf", ccf)?;
     let console = Object::new(ctx.clone())?;
     for level in ["log", "info", "warn", "error", "debug", "trace"] {
-        native(ctx, &console, level, 0, |ctx, _| Ok(Value::new_undefined(ctx.clone())))?;
+        let host = Rc::clone(host);
+        native(ctx, &console, level, 0, move |ctx, arguments| {
+            let line = console_line(ctx, arguments)?;
+            host.borrow_mut().console(level, line);
+            Ok(Value::new_undefined(ctx.clone()))
+        })?;
     }
     globals.set("console", console)?;
     watch_unrepeatable(ctx, host)
+}
+
+/// What `console.log(…)` writes: its arguments as text with blanks between, objects as JSON.
+fn console_line<'js>(ctx: &Ctx<'js>, arguments: &[Value<'js>]) -> Result<String> {
+    let mut parts = Vec::with_capacity(arguments.len());
+    for value in arguments {
+        let plain = !value.is_object() || value.is_function() || value.is_error();
+        let json = if plain { None } else { ctx.json_stringify(value.clone())? };
+        parts.push(match json {
+            Some(json) => json.to_string()?,
+            None => value.get::<rquickjs::Coerced<String>>()?.0,
+        });
+    }
+    Ok(parts.join(" "))
 }
 
 /// Puts accessors before `Date` and `Math.random`, so that their use is known and not just its result.

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rquickjs::function::Args;
-use rquickjs::{Coerced, Ctx, Object, Value};
 use sha2::{Digest, Sha256};
 
-use crate::api::{self, EffectValue, Host, Role, Setting};
-use crate::engine::{self, Budget, Code, FailureKind, Program, ScriptFailure};
+use crate::api::{EffectValue, Host, Role, Setting};
+use crate::calls;
+use crate::engine::{Budget, Program, ScriptFailure};
 use crate::tables::{self, Bytes, Tables, WriteSet};
 
 /// Effects that one `apply` may ask for before it is taken for hostile.
@@ -165,105 +164,34 @@ pub fn run(task: &Task, known: &KnownVotes, starting: &mut dyn FnMut(&str)) -> O
 
 type View = Rc<RefCell<TransactionView>>;
 
-fn setting(task: &Task, role: Role) -> Setting {
-    Setting { role, budget: task.budget, delete_answers: task.delete_answers }
-}
-
-fn call_constitution<R>(
-    task: &Task,
-    view: &View,
-    role: Role,
-    function: &str,
-    arguments: impl for<'js> FnOnce(&Ctx<'js>, &mut Args<'js>) -> rquickjs::Result<()>,
-    read: impl for<'js> FnOnce(&Ctx<'js>, Value<'js>) -> rquickjs::Result<R>,
-) -> Result<R, ScriptFailure> {
-    let constitution = task.constitution.as_ref().map_err(Clone::clone)?;
-    engine::call(
-        &task.budget,
-        Code::Program(constitution),
-        function,
-        |ctx| api::install(ctx, view, setting(task, role)),
-        arguments,
-        read,
-    )
+fn setting(task: &Task) -> Setting {
+    Setting { role: Role::Propose, budget: task.budget, delete_answers: task.delete_answers }
 }
 
 fn validate(task: &Task, view: &View) -> Result<(bool, String), ScriptFailure> {
-    let (is_object, valid, description) = call_constitution(
-        task,
-        view,
-        Role::Propose,
-        "validate",
-        |_, arguments| arguments.push_arg(task.proposal.as_ref()),
-        |_, value| {
-            let Some(object) = value.as_object() else { return Ok((false, false, String::new())) };
-            let valid: Coerced<bool> = object.get("valid")?;
-            let description: Value<'_> = object.get("description")?;
-            let description = match description.is_undefined() {
-                true => String::new(),
-                false => description.get::<Coerced<String>>()?.0,
-            };
-            Ok((true, valid.0, description))
-        },
-    )?;
-    if is_object {
-        Ok((valid, description))
-    } else {
-        Err(ScriptFailure::new(FailureKind::Exception, "validate() returned no object"))
-    }
+    let found = calls::validate(&task.constitution, view, setting(task), &task.proposal)?;
+    found.ok_or_else(calls::no_object)
 }
 
 fn vote(task: &Task, view: &View, member: &str, ballot: &str) -> Result<bool, ScriptFailure> {
-    let name = format!("public:ccf.gov.proposals_info[{}].ballots[{member}]", task.proposal_id);
-    engine::call(
-        &task.budget,
-        Code::Source { name: &name, text: ballot },
-        "vote",
-        |ctx| api::install(ctx, view, setting(task, Role::Propose)),
-        |_, arguments| {
-            arguments.push_arg(task.proposal.as_ref())?;
-            arguments.push_arg(task.proposer_id.as_str())
-        },
-        |_, value| Ok(value.get::<Coerced<bool>>()?.0),
-    )
+    let name = ballot_name(&task.proposal_id, member);
+    calls::vote(&name, ballot, view, setting(task), &task.proposal, &task.proposer_id)
 }
 
 fn resolve(task: &Task, view: &View, votes: &BTreeMap<String, bool>) -> Result<String, ScriptFailure> {
-    call_constitution(
-        task,
-        view,
-        Role::Propose,
-        "resolve",
-        |ctx, arguments| {
-            arguments.push_arg(task.proposal.as_ref())?;
-            arguments.push_arg(task.proposer_id.as_str())?;
-            let list = rquickjs::Array::new(ctx.clone())?;
-            for (index, (member, vote)) in votes.iter().enumerate() {
-                let entry = Object::new(ctx.clone())?;
-                entry.set("member_id", member.as_str())?;
-                entry.set("vote", *vote)?;
-                list.set(index, entry)?;
-            }
-            arguments.push_arg(list)?;
-            arguments.push_arg(task.proposal_id.as_str())
-        },
-        |_, value| Ok(value.get::<Coerced<String>>()?.0),
-    )
+    let (constitution, id) = (&task.constitution, &task.proposal_id);
+    calls::resolve(constitution, view, setting(task), &task.proposal, &task.proposer_id, votes, id)
 }
 
 fn apply(task: &Task, view: &View) -> Result<Application, ScriptFailure> {
-    call_constitution(
-        task,
-        view,
-        Role::Apply,
-        "apply",
-        |_, arguments| {
-            arguments.push_arg(task.proposal.as_ref())?;
-            arguments.push_arg(task.proposal_id.as_str())
-        },
-        |_, _| Ok(()),
-    )?;
+    calls::apply(&task.constitution, view, setting(task), &task.proposal, &task.proposal_id)?;
     Ok(std::mem::take(&mut view.borrow_mut().application))
+}
+
+/// What traces call the ballot of `member` on a proposal.
+#[must_use]
+pub fn ballot_name(proposal_id: &str, member: &str) -> String {
+    format!("public:ccf.gov.proposals_info[{proposal_id}].ballots[{member}]")
 }
 
 /// The tables as the transaction sees them: those before it, under what it has written so far.
