@@ -14,6 +14,7 @@ __all__ = [
     "InternalError",
     "LimitExceededError",
     "Location",
+    "RefusedError",
     "TallystickError",
     "UndecidedError",
     "UnsupportedError",
@@ -116,6 +117,22 @@ class UndecidedError(TallystickError):
     """Something that must be known to decide is missing, for example a trust anchor: neither true nor false."""
 
     default_code = "undecided"
+
+
+class RefusedError(TallystickError):
+    """A service answered, and the answer is no: what was asked for was not done.
+
+    Args:
+        status: of the HTTP answer.
+    """
+
+    default_code = "refused"
+
+    def __init__(
+        self, message: str, *, status: int, code: str | None = None, file: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, code=code, file=file, hint=hint)
+        self.status = status
 
 
 class UsageError(TallystickError):

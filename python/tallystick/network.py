@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tallystick.errors import UsageError
 
-__all__ = ["OFFLINE_VARIABLE", "go_offline", "is_offline", "require_network"]
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["OFFLINE_VARIABLE", "go_offline", "is_offline", "require_network", "tls_context"]
 
 OFFLINE_VARIABLE = "TALLYSTICK_OFFLINE"
 """Environment variable: any value but the empty one and ``0`` forbids the network."""
@@ -50,6 +56,35 @@ def require_network(what: str) -> None:
     """
     if is_offline():
         raise _offline(what)
+
+
+def tls_context(certificates: Sequence[str]) -> ssl.SSLContext:
+    """A TLS client's settings that trust these certificates and no others.
+
+    Args:
+        certificates: PEM or DER files of certificates that have signed those of the nodes; when there is none,
+            what the system trusts.
+
+    Raises:
+        UsageError: one of them cannot be read.
+    """
+    # Loading it takes a while, and most commands never connect.
+    import ssl
+
+    if not certificates:
+        return ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # The service's certificate is its own issuer, and lacks what the strict profile of RFC 5280 wants.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    for path in certificates:
+        try:
+            data = Path(path).read_bytes()
+            context.load_verify_locations(cadata=data.decode("ascii") if b"-----BEGIN" in data else data)
+        except (OSError, ValueError) as error:
+            problem = error.strerror if isinstance(error, OSError) and error.strerror else "not a certificate"
+            raise UsageError(f"TLS certificate cannot be read: {problem}", file=path) from error
+    return context
 
 
 def _offline(what: str) -> UsageError:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import click
 
 from tallystick.cli.exit_status import ExitStatus
-from tallystick.errors import FormatError, LimitExceededError, TallystickError, UsageError, VerificationError
+from tallystick.errors import RefusedError, TallystickError, UsageError, VerificationError
 from tallystick.printable import printable
 
 __all__ = ["cli", "main", "run"]
@@ -42,6 +42,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "join": ("tallystick.cli.repair:join", "Join chunk files into one."),
     "extract": ("tallystick.cli.repair:extract", "Write a range of transactions to a chunk file."),
     "doctor": ("tallystick.cli.repair:doctor", "Say what a node would do with a ledger directory."),
+    "member": ("tallystick.cli.member:member", "Govern a service: keys, proposals, ballots, shares."),
     "demo": ("tallystick.cli.demo:demo", "Write a small service ledger, verify it, catch three tamperings."),
 }
 
@@ -119,10 +120,8 @@ def cli() -> None:
 def _exit_status(error: TallystickError) -> ExitStatus:
     if isinstance(error, UsageError):
         return ExitStatus.USAGE
-    if isinstance(error, VerificationError):
+    if isinstance(error, VerificationError | RefusedError):
         return ExitStatus.FAILED
-    if isinstance(error, FormatError | LimitExceededError):
-        return ExitStatus.UNDECIDED
     return ExitStatus.UNDECIDED
 
 

@@ -11,17 +11,28 @@ Example::
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cryptography.exceptions import UnsupportedAlgorithm
+
 from tallystick._native import CborTag, Certificate, CoseSign1, PublicKey, cbor_encode
-from tallystick.errors import VerificationError
+from tallystick.errors import FormatError, VerificationError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-__all__ = ["VerifiedSign1", "certificate_fingerprint", "create_sign1", "key_fingerprint", "verify_sign1"]
+__all__ = [
+    "UnsignedSign1",
+    "VerifiedSign1",
+    "certificate_fingerprint",
+    "create_sign1",
+    "key_fingerprint",
+    "prepare_sign1",
+    "verify_sign1",
+]
 
 _SIGN1_TAG = 18
 _ALG, _KID = 1, 4
@@ -82,18 +93,104 @@ def create_sign1(
         ValueError: ``key`` is not that of the certificate.
     """
     from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec, utils
+    from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+    unsigned = prepare_sign1(payload, certificate, protected)
     signer = _certificate(certificate)
     if key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != signer.spki:
         raise ValueError("the private key is not that of the certificate")
-    algorithm, width, hash_name = _ECDSA[key.curve.key_size]
+    return unsigned.finish(
+        key.sign(unsigned.to_be_signed, ec.ECDSA(getattr(hashes, unsigned.hash_name)())), certificate
+    )
+
+
+@dataclass(frozen=True)
+class UnsignedSign1:
+    """A message whose signature is made elsewhere: by a hardware module, a key vault, another machine.
+
+    Attributes:
+        protected: the protected header, encoded.
+        payload: what to sign.
+        algorithm: COSE algorithm: -7, -35 or -36.
+        hash_name: ``SHA256``, ``SHA384`` or ``SHA512``: the hash that goes with the algorithm.
+    """
+
+    protected: bytes
+    payload: bytes
+    algorithm: int
+    hash_name: str
+
+    @property
+    def to_be_signed(self) -> bytes:
+        """The bytes that are hashed and signed (Sig_structure, RFC 9052 section 4.4)."""
+        return cbor_encode(["Signature1", self.protected, b"", self.payload])
+
+    @property
+    def digest(self) -> bytes:
+        """The hash of :attr:`to_be_signed`, for signers that take digests."""
+        return hashlib.new(self.hash_name, self.to_be_signed).digest()
+
+    def finish(self, signature: bytes, certificate: str | bytes) -> bytes:
+        """The tagged message, once its signature is known to hold.
+
+        Args:
+            signature: r and s at fixed width one after the other (key vaults), or DER (OpenSSL, PKCS#11 tools).
+            certificate: of the signer, PEM or DER.
+
+        Raises:
+            FormatError: the signature is neither (``cose-signature-malformed``), or no certificate.
+            VerificationError: it does not hold (``cose-signature-invalid``).
+        """
+        width = next(width for algorithm, width, _ in _ECDSA.values() if algorithm == self.algorithm)
+        raw = _fixed_width(signature, width)
+        message = cbor_encode(CborTag(_SIGN1_TAG, [self.protected, {}, self.payload, raw]))
+        verify_sign1(message, certificate)
+        return message
+
+
+def prepare_sign1(
+    payload: bytes, certificate: str | bytes, protected: Mapping[int | str, object] | None = None
+) -> UnsignedSign1:
+    """What :func:`create_sign1` would sign.
+
+    Args:
+        payload: what to sign.
+        certificate: PEM or DER, P-256, P-384 or P-521; its fingerprint becomes the key id.
+        protected: further protected headers, after algorithm and key id.
+
+    Raises:
+        FormatError: ``certificate`` is not one certificate, or its key is of another kind.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    signer = _certificate(certificate)
+    try:
+        key = load_der_public_key(signer.spki)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise FormatError("certificate's key cannot be read", code="certificate-key") from error
+    if not isinstance(key, EllipticCurvePublicKey) or key.curve.key_size not in _ECDSA:
+        raise FormatError("certificate's key cannot sign: expected P-256, P-384 or P-521", code="certificate-key")
+    algorithm, _, hash_name = _ECDSA[key.curve.key_size]
     header = cbor_encode({_ALG: algorithm, _KID: signer.sha256.encode(), **(protected or {})})
-    message = cbor_encode(["Signature1", header, b"", payload])
-    r, s = utils.decode_dss_signature(key.sign(message, ec.ECDSA(getattr(hashes, hash_name)())))
-    signature = r.to_bytes(width, "big") + s.to_bytes(width, "big")
-    return cbor_encode(CborTag(_SIGN1_TAG, [header, {}, payload, signature]))
+    return UnsignedSign1(header, payload, algorithm, hash_name)
+
+
+def _fixed_width(signature: bytes, width: int) -> bytes:
+    """``signature`` as r and s of ``width`` bytes each."""
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+    if len(signature) == 2 * width:
+        return signature
+    try:
+        r, s = decode_dss_signature(signature)
+        return r.to_bytes(width, "big") + s.to_bytes(width, "big")
+    except (ValueError, OverflowError) as error:
+        raise FormatError(
+            f"signature is neither {2 * width} bytes of r and s nor DER: {len(signature)} bytes",
+            code="cose-signature-malformed",
+        ) from error
 
 
 def verify_sign1(message: bytes, certificate: str | bytes, *, detached_payload: bytes | None = None) -> VerifiedSign1:

@@ -118,9 +118,7 @@ class Index:
 
     def tables(self) -> list[tuple[str, int]]:
         """Every public table, with how often it was written."""
-        rows = self._rows(
-            "SELECT name, (SELECT count(*) FROM writes WHERE table_id = id) FROM tables ORDER BY name"
-        )
+        rows = self._rows("SELECT name, (SELECT count(*) FROM writes WHERE table_id = id) FROM tables ORDER BY name")
         return list(rows)
 
     def keys(self, table: str, *, after: bytes | None, limit: int) -> list[KeyRow]:

@@ -29,7 +29,7 @@ from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 from tallystick.errors import LimitExceededError, TallystickError, UndecidedError, UsageError
-from tallystick.network import require_network
+from tallystick.network import require_network, tls_context
 
 __all__ = ["Download", "NodeClient"]
 
@@ -144,7 +144,7 @@ class NodeClient:
         self.url = url.rstrip("/")
         self._timeout = timeout
         self._pause = pause
-        self._context = _tls_context(tls_ca) if parts.scheme == "https" else None
+        self._context = tls_context(tls_ca) if parts.scheme == "https" else None
         self._connections: dict[tuple[str, str], http.client.HTTPConnection] = {}
 
     def close(self) -> None:
@@ -320,7 +320,7 @@ class NodeClient:
         if known is not None:
             return known
         if scheme == "https" and self._context is None:
-            self._context = _tls_context(())
+            self._context = tls_context(())
         made: http.client.HTTPConnection
         if scheme == "https":
             made = http.client.HTTPSConnection(netloc, timeout=self._timeout, context=self._context)
@@ -334,23 +334,6 @@ class NodeClient:
         connection = self._connections.pop((parts.scheme, parts.netloc), None)
         if connection is not None:
             connection.close()
-
-
-def _tls_context(tls_ca: Sequence[str]) -> ssl.SSLContext:
-    if not tls_ca:
-        return ssl.create_default_context()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # The service's certificate is its own issuer, and lacks what the strict profile of RFC 5280 wants.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    for path in tls_ca:
-        try:
-            data = Path(path).read_bytes()
-            context.load_verify_locations(cadata=data.decode("ascii") if b"-----BEGIN" in data else data)
-        except (OSError, ValueError) as error:
-            problem = error.strerror if isinstance(error, OSError) and error.strerror else "not a certificate"
-            raise UsageError(f"TLS certificate cannot be read: {problem}", file=path) from error
-    return context
 
 
 def _file_answer(response: http.client.HTTPResponse, url: str, start: int, count: int) -> _Answer:

@@ -31,6 +31,7 @@ __all__ = [
     "Share",
     "combine_shares",
     "decrypt_share",
+    "decrypt_share_bytes",
     "load_encryption_key",
     "unwrap_ledger_secret",
 ]
@@ -136,15 +137,20 @@ def load_encryption_key(path: str | Path, password: bytes | None = None) -> RSAP
 
 def decrypt_share(encrypted: bytes, key: RSAPrivateKey) -> Share | None:
     """Decrypts one encrypted share (RSA-OAEP, SHA-256, no label); None when ``key`` is not the one it is for."""
+    plaintext = decrypt_share_bytes(encrypted, key)
+    return None if plaintext is None else Share.parse(plaintext)
+
+
+def decrypt_share_bytes(encrypted: bytes, key: RSAPrivateKey) -> bytes | None:
+    """As :func:`decrypt_share`, without reading what is inside: what a member hands in."""
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding
 
     scheme = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
     try:
-        plaintext = key.decrypt(encrypted, scheme)
+        return key.decrypt(encrypted, scheme)
     except ValueError:
         return None
-    return Share.parse(plaintext)
 
 
 def combine_shares(shares: Sequence[Share], threshold: int) -> bytes:
