@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Final
 
 from cryptography import x509
@@ -98,11 +98,11 @@ def parse_time(text: str) -> datetime:
     try:
         if _ASN1_TIME.fullmatch(text):
             layout = "%y%m%d%H%M%SZ" if len(text) == len("YYMMDDHHMMSSZ") else "%Y%m%d%H%M%SZ"
-            return datetime.strptime(text, layout).replace(tzinfo=UTC)
+            return datetime.strptime(text, layout).replace(tzinfo=timezone.utc)
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise FormatError(f"not a time: {text}", code="time-malformed") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
 
 
 def _issue(
@@ -115,7 +115,7 @@ def _issue(
     extensions: Sequence[tuple[x509.ExtensionType, bool]],
     names: x509.SubjectAlternativeName | None,
 ) -> str:
-    start = valid_from.astimezone(UTC).replace(microsecond=0)
+    start = valid_from.astimezone(timezone.utc).replace(microsecond=0)
     try:
         end = start + timedelta(days=days) - timedelta(seconds=1)
         builder = (

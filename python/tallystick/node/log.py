@@ -44,7 +44,8 @@ class Log:
         self.level = level
         self.as_json = as_json
         self._stream = stream if stream is not None else sys.stdout
-        self._lock = threading.Lock()
+        # Reentrant, because signal handlers log too, on a thread that may be in here already.
+        self._lock = threading.RLock()
         self._threads: dict[int, int] = {}
 
     def trace(self, message: str, tag: str = "") -> None:

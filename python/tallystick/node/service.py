@@ -1,26 +1,45 @@
-"""One node: what it is made of, and how far its start has come."""
+"""One node: what it is made of, how far its start has come, and what it does when transactions commit."""
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import itertools
+import queue
 import threading
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
-from tallystick.node.effects import Effects
-from tallystick.node.state import NodeState
+from cryptography import x509
+
+from tallystick.ledger.writer import ServiceSigner, cose_root_signature
+from tallystick.node import tables
+from tallystick.node.certificates import ServiceIdentity, alternative_names, parse_subject, self_signed, signing_request
+from tallystick.node.effects import CommitOptions, Effects
+from tallystick.node.jwt_refresh import JwtRefresh
+from tallystick.node.state import NodeState, ServiceStatus
+from tallystick.types import TxId
 
 if TYPE_CHECKING:
-    from tallystick._native import NodeRuntime
-    from tallystick.node.certificates import ServiceIdentity
+    from tallystick._native import NodeRuntime, NodeTransaction
+    from tallystick.node.attestation import NodeEvidence
     from tallystick.node.config import NodeConfig
+    from tallystick.node.genesis import Addresses
     from tallystick.node.keys import NodeKeys
     from tallystick.node.ledger_secrets import LedgerSecrets
     from tallystick.node.log import Log
-    from tallystick.types import TxId
 
-__all__ = ["Node"]
+__all__ = ["NODE_IDENTITY", "SERVICE_IDENTITY", "Node"]
+
+NODE_IDENTITY = "node"
+"""Name, in the data plane, of the TLS identity with the self-signed certificate."""
+SERVICE_IDENTITY = "service"
+"""Name of the TLS identity with the certificate that the service issued."""
+
+_MICROSECONDS = 1_000_000
+_COMMIT_ATTEMPTS = 30
 
 
 class Node:
@@ -31,10 +50,12 @@ class Node:
         keys: its key pairs.
         service: the service's key and certificate.
         secrets: ledger secrets.
+        evidence: what the platform says about this node.
         log: where lines go.
 
     Attributes:
         state: how far the start has come.
+        addresses: where it listens, once it does.
         self_signed_certificate: PEM, valid from the first moment.
         endorsed_certificate: PEM, issued by the service; None until its transaction is committed.
         gov_open, app_open: whether ``/gov`` and ``/app`` answer yet.
@@ -42,18 +63,32 @@ class Node:
         startup_seqno: seqno of the snapshot from which this node started, 0 for none.
         create_txid: transaction that created (or recovered) the service.
         effects: privileged functions that the constitution calls.
+        jwt: refresh of token issuers' keys, and its metrics.
+        snapshot_listeners: called with the ID of each transaction that asks for a snapshot.
     """
 
     def __init__(
-        self, config: NodeConfig, keys: NodeKeys, service: ServiceIdentity, secrets: LedgerSecrets, log: Log
+        self,
+        config: NodeConfig,
+        keys: NodeKeys,
+        service: ServiceIdentity,
+        secrets: LedgerSecrets,
+        evidence: NodeEvidence,
+        log: Log,
     ) -> None:
         self.config = config
         self.keys = keys
         self.service = service
         self.secrets = secrets
+        self.evidence = evidence
         self.log = log
         self.state = NodeState.INITIALIZED
-        self.self_signed_certificate = ""
+        self.addresses: Addresses | None = None
+        names = alternative_names(default_alternative_names(config))
+        self.subject = parse_subject(config.node_subject_name)
+        self.signing_request = signing_request(keys.identity, self.subject, names)
+        self._alternative_names = names
+        self.self_signed_certificate = self._self_sign(datetime.now(timezone.utc), config.node_validity_days)
         self.endorsed_certificate: str | None = None
         self.gov_open = False
         self.app_open = False
@@ -61,10 +96,23 @@ class Node:
         self.startup_seqno = 0
         self.create_txid: TxId | None = None
         self.effects = Effects(self)
+        self.jwt = JwtRefresh(self, config.jwt_refresh_interval / _MICROSECONDS, config.jwt_max_response_size)
+        self.snapshot_listeners: list[Callable[[TxId], None]] = []
+        self.on_app_open: list[Callable[[], None]] = []
         self._runtime: NodeRuntime | None = None
+        self._signing_certificate = self.self_signed_certificate
         self._waiting: list[tuple[int, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self._lock = threading.Lock()
+        self._commits: queue.SimpleQueue[tuple[TxId, str | None] | None] = queue.SimpleQueue()
+        self._watcher: threading.Thread | None = None
+        self._applied: dict[str, int | None] = {}
+        start = config.start
+        self._signer = ServiceSigner.from_key(
+            service.key.private_key,
+            issuer=start.cose_issuer if start else "",
+            subject=start.cose_subject if start else "",
+        )
 
     @property
     def node_id(self) -> str:
@@ -82,7 +130,182 @@ class Node:
             raise RuntimeError("the node's data plane has not been started")
         return self._runtime
 
+    # ------------------------------------------------------------ for the data plane
+
+    def attach(self, runtime: NodeRuntime) -> None:
+        """Takes the data plane, and watches what it commits from now on."""
+        self._runtime = runtime
+        self._watcher = threading.Thread(target=self._watch, name="node-commits", daemon=True)
+        self._watcher.start()
+
+    def detach(self) -> None:
+        """Ends the watching; what was committed until now is still told."""
+        self.jwt.stop()
+        self._commits.put(None)
+        if self._watcher is not None:
+            self._watcher.join()
+
+    def use_signing_certificate(self, certificate: str) -> None:
+        """The node certificate that signatures carry from the next one on, PEM."""
+        self._signing_certificate = certificate
+
+    def sign_root(self, root: bytes, view: int, seqno: int) -> tuple[bytes, bytes, str, str]:
+        """Signs a Merkle root as the node and as the service. Called under the data plane's lock.
+
+        Returns:
+            DER signature of the node, COSE_Sign1 of the service, node ID, node certificate in PEM.
+        """
+        raw = b"" if self.config.cose_only else self.keys.identity.sign_root(root)
+        cose = cose_root_signature(self._signer, root, TxId(view, seqno), int(time.time()))
+        return raw, cose, self.node_id, self._signing_certificate
+
+    def observe(self, view: int, seqno: int, trouble: str | None) -> None:
+        """Hears of a commit, or of trouble with the ledger. Never blocks: the data plane's thread calls it."""
+        self._commits.put((TxId(view, seqno), trouble))
+
+    # ------------------------------------------------------------ transactions
+
+    def commit(self, tx: NodeTransaction, options: CommitOptions | None = None) -> TxId:
+        """Commits a transaction, applies what follows from its writes, and runs its ``on_local_commit``.
+
+        Raises:
+            ConflictError: another transaction came first.
+        """
+        arguments: dict[str, Any] = {}
+        if options is not None:
+            arguments = {"claims_digest": options.claims_digest, "close_chunk": options.close_chunk}
+            arguments |= {"close_before": options.close_before, "install_secret": options.install_secret}
+        txid = TxId(*self.runtime.commit(tx, **arguments))
+        if not tx.read_only:
+            self.committed_locally(tx)
+            for notify in options.on_local_commit if options is not None else ():
+                notify(txid)
+        return txid
+
+    def commit_request(self, tx: NodeTransaction, options: CommitOptions) -> tuple[int, int]:
+        """Commits the transaction of a request; as :meth:`commit`, but the caller runs ``on_local_commit``."""
+        txid: tuple[int, int] = self.runtime.commit(
+            tx,
+            claims_digest=options.claims_digest,
+            close_chunk=options.close_chunk,
+            close_before=options.close_before,
+            install_secret=options.install_secret,
+        )
+        if not tx.read_only:
+            self.committed_locally(tx)
+        return txid
+
+    def committed_locally(self, tx: NodeTransaction) -> None:
+        """Applies what follows at once from a transaction's writes: the next signature carries a new certificate."""
+        writes = tx.writes()
+        certificate = writes.get(tables.NODES_ENDORSED, {}).get(self.node_id.encode())
+        if certificate is not None:
+            self.use_signing_certificate(certificate.decode())
+        if tables.JWT_ISSUERS in writes:
+            self.jwt.soon()
+
     def after_commit(self, txid: TxId, fn: Callable[[], object]) -> None:
         """Calls ``fn`` once ``txid`` is committed, on the thread that tells of commits, in order of seqno."""
         with self._lock:
             heapq.heappush(self._waiting, (txid.seqno, next(self._order), fn))
+        committed = self.runtime.committed
+        if committed[1] >= txid.seqno:
+            self._commits.put((TxId(*committed), None))
+
+    def request_snapshot(self, txid: TxId) -> None:
+        """Asks whoever makes snapshots for one at the next signature."""
+        for listener in self.snapshot_listeners:
+            listener(txid)
+
+    # ------------------------------------------------------------ what follows from commits
+
+    def _watch(self) -> None:
+        while (told := self._commits.get()) is not None:
+            txid, trouble = told
+            if trouble is not None:
+                self.log.fail(f"Ledger: {trouble}")
+                continue
+            try:
+                self._apply_committed(txid.seqno)
+            except Exception as error:  # noqa: BLE001 -- this thread must go on, or nothing would ever open
+                self.log.fail(f"Could not apply commit {txid}: {type(error).__name__}: {error}")
+            for fn in self._due(txid.seqno):
+                try:
+                    fn()
+                except Exception as error:  # noqa: BLE001 -- as above
+                    self.log.fail(f"After commit {txid}: {type(error).__name__}: {error}")
+
+    def _due(self, seqno: int) -> list[Callable[[], object]]:
+        with self._lock:
+            due = []
+            while self._waiting and self._waiting[0][0] <= seqno:
+                due.append(heapq.heappop(self._waiting)[2])
+            return due
+
+    def _apply_committed(self, seqno: int) -> None:
+        tx = self.runtime.begin()
+        node_key = self.node_id.encode()
+        if self._is_news(tx, tables.NODES_ENDORSED, node_key, seqno):
+            certificate = tx.get(tables.NODES_ENDORSED, node_key)
+            if certificate is not None:
+                self._install_certificate(certificate.decode())
+        if self._is_news(tx, tables.SERVICE_INFO, tables.SINGLETON, seqno):
+            self._install_service(tables.get_json(tx, tables.SERVICE_INFO) or {})
+
+    def _is_news(self, tx: NodeTransaction, table: str, key: bytes, seqno: int) -> bool:
+        """Whether the row in ``tx`` is committed and was not seen before."""
+        version = tx.version_of_previous_write(table, key)
+        if version is None or version > seqno or self._applied.get(table) == version:
+            return False
+        self._applied[table] = version
+        return True
+
+    def _self_sign(self, valid_from: datetime, days: int) -> str:
+        return self_signed(self.keys.identity, self.subject, valid_from, days, self._alternative_names)
+
+    def _install_certificate(self, certificate: str) -> None:
+        parsed = x509.load_pem_x509_certificate(certificate.encode())
+        start, end = parsed.not_valid_before_utc, parsed.not_valid_after_utc
+        # The self-signed certificate lives as long as the endorsed one. Days, because validity is inclusive.
+        self.self_signed_certificate = self._self_sign(start, (end - start).days + 1)
+        self.endorsed_certificate = certificate
+        private_key = self.keys.identity.private_pem
+        self.runtime.set_identity(NODE_IDENTITY, self.self_signed_certificate, private_key)
+        self.runtime.set_identity(SERVICE_IDENTITY, certificate, private_key)
+        if not self.gov_open:
+            self.gov_open = True
+            self.log.info("Opening members frontend: the node's certificate is committed")
+
+    def _install_service(self, info: dict[str, Any]) -> None:
+        certificate = info.get("cert")
+        if isinstance(certificate, str) and certificate != self.service.certificate:
+            self.service = dataclasses.replace(self.service, certificate=certificate)
+            self.log.info("Service certificate was renewed")
+        if info.get("status") == ServiceStatus.OPEN and not self.app_open:
+            self.app_open = True
+            self.log.info("Opening user frontend: service is open")
+            for opened in self.on_app_open:
+                opened()
+
+
+def default_alternative_names(config: NodeConfig) -> list[str]:
+    """Subject alternative names of the node's certificate: those configured, else the interfaces' hosts."""
+    from tallystick.node.config import split_address
+
+    if config.node_alternative_names:
+        return list(config.node_alternative_names)
+    names = []
+    for interface in config.interfaces.values():
+        host, _ = split_address(interface.published_address) or ("", 0)
+        names.append(f"iPAddress:{host}" if _is_ip(host) else f"dNSName:{host}")
+    return list(dict.fromkeys(names))
+
+
+def _is_ip(host: str) -> bool:
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

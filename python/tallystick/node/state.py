@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import Enum
 
 __all__ = ["NodeState", "NodeStatus", "ServiceStatus"]
 
 
-class NodeState(StrEnum):
+class _Word(str, Enum):
+    """A word that prints as itself."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class NodeState(_Word):
     """How far the start of this process has come (``GET /node/state``)."""
 
     UNINITIALIZED = "Uninitialized"
@@ -19,7 +26,7 @@ class NodeState(StrEnum):
     READING_PRIVATE_LEDGER = "ReadingPrivateLedger"
 
 
-class ServiceStatus(StrEnum):
+class ServiceStatus(_Word):
     """Status in ``public:ccf.gov.service.info``."""
 
     OPENING = "Opening"
@@ -28,7 +35,7 @@ class ServiceStatus(StrEnum):
     RECOVERING = "Recovering"
 
 
-class NodeStatus(StrEnum):
+class NodeStatus(_Word):
     """Status in ``public:ccf.gov.nodes.info``."""
 
     PENDING = "Pending"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import secrets
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,9 @@ __all__ = [
     "decrypt_share",
     "decrypt_share_bytes",
     "load_encryption_key",
+    "split_wrapping_key",
     "unwrap_ledger_secret",
+    "wrap_ledger_secret",
 ]
 
 LEDGER_SECRET_BYTES = 32
@@ -107,6 +110,16 @@ class Share:
             except (ValueError, binascii.Error, FormatError):
                 continue
         raise FormatError("recovery share is neither hex nor base64 of 44 or 113 bytes", code="share-malformed")
+
+    def serialise(self) -> bytes:
+        """The 44 bytes of a share of the newer format: u32 x, then ten u32 y, little-endian.
+
+        Raises:
+            UsageError: it is a share of the older format, which is only read.
+        """
+        if self.box or len(self.y) != _COORDINATES:
+            raise UsageError("shares of the older format are not written", code="share-malformed")
+        return struct.pack(f"<{_COORDINATES + 1}I", self.x, *self.y)
 
     def __repr__(self) -> str:
         return f"Share(x={self.x}, …)"
@@ -183,6 +196,49 @@ def combine_shares(shares: Sequence[Share], threshold: int) -> bytes:
                 f"recovery share {share.x} does not lie on the polynomial of the others", code="shares-inconsistent"
             )
     return _wrapping_key(interpolate(base, 0), base[0].box)
+
+
+def split_wrapping_key(participants: int, threshold: int) -> tuple[bytes, Share, list[Share]]:
+    """Draws a random wrapping key and splits it.
+
+    Args:
+        participants: how many shares.
+        threshold: how many of them recover the key.
+
+    Returns:
+        The wrapping key (32 bytes), the full share (x = 0) that an owner gets, and the shares x = 1 … participants.
+
+    Raises:
+        UsageError: the threshold is below 1 or above the number of participants (where there are any).
+    """
+    if threshold < 1 or participants > MAX_SHARES or (participants and threshold > participants):
+        raise UsageError(
+            f"recovery threshold cannot be met: expected 1 to {participants}, got {threshold}",
+            code="threshold-out-of-range",
+        )
+    # One polynomial a coordinate, of degree threshold - 1; its value at 0 is the secret.
+    polynomials = [[secrets.randbelow(_FIELD_PRIME) for _ in range(threshold)] for _ in range(_COORDINATES)]
+
+    def evaluate(polynomial: list[int], x: int) -> int:
+        value = 0
+        for coefficient in reversed(polynomial):
+            value = (value * x + coefficient) % _FIELD_PRIME
+        return value
+
+    shares = [Share(x, tuple(evaluate(p, x) for p in polynomials)) for x in range(participants + 1)]
+    return _wrapping_key(list(shares[0].y), b""), shares[0], shares[1:]
+
+
+def wrap_ledger_secret(secret: bytes, key: bytes, iv: bytes = bytes(12)) -> bytes:
+    """Seals a ledger secret under ``key`` as tag ‖ IV ‖ ciphertext (60 bytes), AES-256-GCM.
+
+    A wrapping key seals one secret only, with an IV of zeros, as CCF does. Under a ledger secret, which seals
+    more than one thing, the caller must give a random IV.
+    """
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    sealed = AESGCM(key).encrypt(iv, secret, None)
+    return sealed[-16:] + iv + sealed[:-16]
 
 
 def unwrap_ledger_secret(wrapped: bytes, wrapping_key: bytes) -> LedgerSecret:

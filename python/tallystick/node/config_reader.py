@@ -1,0 +1,181 @@
+"""Reading JSON configuration: every value is checked where it is read, every key must be read by somebody.
+
+Errors are one line and start with the path of the key, such as ``network.rpc_interfaces.main.bind_address``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NoReturn
+
+from tallystick.errors import UsageError
+
+__all__ = ["ConfigError", "Section", "duration_us", "size_bytes"]
+
+_SIZES: Final = {"": 1, "b": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40, "pb": 1 << 50}
+_TIMES: Final = {"": 1, "us": 1, "ms": 1000, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000}
+# Digits of a size or time: more than this many cannot be meant.
+_MAX_DIGITS: Final = 18
+_QUANTITY: Final = re.compile(rf"\s*(\d{{1,{_MAX_DIGITS}}})\s*([A-Za-z]*)\s*", re.ASCII)
+
+
+class ConfigError(UsageError):
+    """The configuration says something that the node cannot do."""
+
+    default_code = "config-invalid"
+
+
+def _quantity(text: str, units: Mapping[str, int]) -> int | None:
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        return None
+    unit = units.get(match[2].lower())
+    return None if unit is None else int(match[1]) * unit
+
+
+def size_bytes(text: str) -> int | None:
+    """Bytes in a size such as ``16KB`` (powers of 1024; a bare number counts bytes); None if it is no size."""
+    return _quantity(text, _SIZES)
+
+
+def duration_us(text: str) -> int | None:
+    """Microseconds in a time such as ``100ms`` (a bare number counts microseconds); None if it is no time."""
+    return _quantity(text, _TIMES)
+
+
+class Section:
+    """One JSON object of a configuration.
+
+    Args:
+        value: the decoded JSON.
+        path: where it stands, such as ``ledger``; empty for the whole document.
+
+    Raises:
+        ConfigError: it is not an object.
+    """
+
+    def __init__(self, value: object, path: str = "") -> None:
+        self.path = path
+        if not isinstance(value, dict):
+            self._refuse(path, "an object", value)
+        self._values: dict[str, Any] = value
+        self._read: set[str] = set()
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys that are there, sorted."""
+        return sorted(self._values)
+
+    def key_path(self, key: str) -> str:
+        """Path of one of its keys."""
+        return f"{self.path}.{key}" if self.path else key
+
+    def fail(self, key: str, problem: str) -> NoReturn:
+        """Refuses the value of ``key``."""
+        raise ConfigError(f"{self.key_path(key)}: {problem}")
+
+    @staticmethod
+    def _refuse(path: str, expected: str, got: object) -> NoReturn:
+        shown = repr(got)
+        if len(shown) > 60:
+            shown = shown[:57] + "..."
+        raise ConfigError(f"{path or 'configuration'}: expected {expected}, got {shown}")
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there with another value than null; counts as read."""
+        self._read.add(key)
+        return self._values.get(key) is not None
+
+    def raw(self, key: str) -> Any:
+        """The value as it stands, None if it is missing."""
+        self._read.add(key)
+        return self._values.get(key)
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """Text; required if there is no default."""
+        value = self._value(key, default, "text")
+        if not isinstance(value, str):
+            self._refuse(self.key_path(key), "text", value)
+        return value
+
+    def optional_text(self, key: str) -> str | None:
+        """Text, or None for null, for empty text and where the key is missing."""
+        return (self.text(key) or None) if self.has(key) else None
+
+    def integer(self, key: str, default: int | None = None, *, least: int = 0, most: int = 2**62) -> int:
+        """A whole number within bounds; required if there is no default."""
+        expected = f"a whole number from {least}" + (f" to {most}" if most < 2**62 else " on")
+        value = self._value(key, default, expected)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            self._refuse(self.key_path(key), expected, value)
+        return value
+
+    def boolean(self, key: str, default: bool) -> bool:
+        """True or false."""
+        value = self._value(key, default, "true or false")
+        if not isinstance(value, bool):
+            self._refuse(self.key_path(key), "true or false", value)
+        return value
+
+    def size(self, key: str, default: str) -> int:
+        """Bytes."""
+        return self._measured(key, default, size_bytes, 'a size such as "16KB"')
+
+    def duration(self, key: str, default: str) -> int:
+        """Microseconds."""
+        return self._measured(key, default, duration_us, 'a time such as "100ms"')
+
+    def _measured(self, key: str, default: str, measure: Any, expected: str) -> int:
+        value = self._value(key, default, expected)
+        measured = measure(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
+        if measured is None:
+            self._refuse(self.key_path(key), expected, value)
+        return int(measured)
+
+    def choice(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
+        """One of a few words; required if there is no default."""
+        expected = "one of " + ", ".join(choices)
+        value = self._value(key, default, expected)
+        if value not in choices:
+            self._refuse(self.key_path(key), expected, value)
+        return str(value)
+
+    def texts(self, key: str, *, required: bool = False) -> tuple[str, ...]:
+        """An array of text."""
+        value = self._value(key, None if required else [], "an array of text")
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self._refuse(self.key_path(key), "an array of text", value)
+        return tuple(value)
+
+    def section(self, key: str, *, required: bool = False) -> Section:
+        """An object; an empty one where it may be missing and is."""
+        return Section(self._value(key, None if required else {}, "an object"), self.key_path(key))
+
+    def sections(self, key: str, *, required: bool = False) -> Iterator[Section]:
+        """An array of objects."""
+        value = self._value(key, None if required else [], "an array of objects")
+        if not isinstance(value, list):
+            self._refuse(self.key_path(key), "an array of objects", value)
+        for index, item in enumerate(value):
+            yield Section(item, f"{self.key_path(key)}[{index}]")
+
+    def ignore(self, *keys: str) -> None:
+        """Keys that are allowed and mean nothing here."""
+        self._read.update(keys)
+
+    def finish(self) -> None:
+        """Refuses keys that nobody read."""
+        unknown = sorted(set(self._values) - self._read)
+        if unknown:
+            known = ", ".join(sorted(self._read))
+            raise ConfigError(f"{self.key_path(unknown[0])}: unknown key", hint=f"known keys here: {known}")
+
+    def _value(self, key: str, default: object, expected: str) -> Any:
+        self._read.add(key)
+        value = self._values.get(key)
+        if value is None:
+            if default is None:
+                raise ConfigError(f"{self.key_path(key)}: missing, expected {expected}")
+            return default
+        return value
