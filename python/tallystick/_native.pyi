@@ -833,3 +833,62 @@ class GovernanceReplayer:
         """
     @property
     def pending(self) -> int: ...
+
+# ---------------------------------------------------------------- governance of a running node
+
+@final
+class NodeGovernance:
+    """Runs the constitution and ballots over open transactions, each call on a thread of its own.
+
+    ``limits``: heap bytes, stack bytes, milliseconds. ``console(method, line)`` gets what scripts log. A call that
+    gives no value returns a :class:`ScriptFailure`.
+    """
+
+    def __init__(self) -> None: ...
+    def validate(
+        self,
+        transaction: NodeTransaction,
+        constitution: str,
+        proposal: str,
+        *,
+        limits: tuple[int, int, int],
+        console: Callable[[str, str], object] | None = None,
+    ) -> tuple[bool, str] | ScriptFailure | None:
+        """Whether valid, and the description; None when ``validate`` returned no object."""
+    def vote(
+        self,
+        transaction: NodeTransaction,
+        ballot: str,
+        proposal: str,
+        proposer: str,
+        *,
+        name: str,
+        limits: tuple[int, int, int],
+        console: Callable[[str, str], object] | None = None,
+    ) -> bool | ScriptFailure:
+        """What the ballot says; ``name`` is what traces call it."""
+    def resolve(
+        self,
+        transaction: NodeTransaction,
+        constitution: str,
+        proposal: str,
+        proposer: str,
+        votes: dict[str, bool],
+        proposal_id: str,
+        *,
+        limits: tuple[int, int, int],
+        console: Callable[[str, str], object] | None = None,
+    ) -> str | ScriptFailure:
+        """What ``resolve`` returned, as text."""
+    def apply(
+        self,
+        transaction: NodeTransaction,
+        constitution: str,
+        proposal: str,
+        proposal_id: str,
+        *,
+        effect: Callable[[str, str], int | str | None],
+        limits: tuple[int, int, int],
+        console: Callable[[str, str], object] | None = None,
+    ) -> ScriptFailure | None:
+        """Runs ``apply``; ``effect(function, arguments as a JSON array)`` answers privileged functions."""

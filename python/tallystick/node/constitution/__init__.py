@@ -41,7 +41,9 @@ def constitution_files(variant: str = "default", *, virtual: bool = False) -> li
 
 def constitution_text(variant: str = "default", *, virtual: bool = False) -> str:
     """A whole constitution; see :func:`constitution_files`."""
-    return join_constitution([path.read_text(encoding="utf-8") for path in constitution_files(variant, virtual=virtual)])
+    return join_constitution(
+        [path.read_text(encoding="utf-8") for path in constitution_files(variant, virtual=virtual)]
+    )
 
 
 def join_constitution(pieces: Sequence[str]) -> str:

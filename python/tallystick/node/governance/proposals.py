@@ -1,0 +1,218 @@
+"""Proposals and ballots of the governance API."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from tallystick._native import ScriptFailure
+from tallystick.node.governance.authentication import MemberSignaturePolicy, SignedRequest, signed_request
+from tallystick.node.governance.errors import governance_error, path_id
+from tallystick.node.governance.records import (
+    PROPOSALS,
+    Proposal,
+    read_proposal,
+    read_proposals,
+    record_request,
+    remove_other_closed_proposals,
+)
+from tallystick.node.governance.replay_window import admit_proposal
+from tallystick.node.governance.resolution import constitution_in_force, resolve_proposal
+from tallystick.node.governance.scripts import Scripts, failure_of
+from tallystick.node.http.context import Context, Reply, parse_json
+from tallystick.node.http.errors import Code, HttpError
+from tallystick.node.http.registry import Endpoint
+
+__all__ = ["JAVASCRIPT_TYPE", "ProposalHandlers"]
+
+JAVASCRIPT_TYPE = "text/javascript"
+
+_PROPOSAL = "/members/proposals/{proposalId}"
+_BALLOT = _PROPOSAL + "/ballots/{memberId}"
+
+
+class ProposalHandlers:
+    """Handlers of ``/gov/members/proposals``.
+
+    Args:
+        scripts: runs the constitution and ballots.
+    """
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    def endpoints(self) -> list[Endpoint]:
+        """What to install."""
+
+        def signed(path: str, handler: Any, message_type: str, **options: Any) -> Endpoint:
+            policies = (MemberSignaturePolicy(message_type),)
+            return Endpoint("POST", path, handler, policies, api="gov", versioned=True, **options)
+
+        def read(path: str, handler: Any) -> Endpoint:
+            return Endpoint("GET", path, handler, mode="readonly", api="gov", versioned=True)
+
+        return [
+            signed("/members/proposals:create", self.create, "proposal", with_root=True),
+            signed(_PROPOSAL + ":withdraw", self.withdraw, "withdrawal"),
+            signed(_BALLOT + ":submit", self.submit_ballot, "ballot"),
+            read("/members/proposals", self.list),
+            read(_PROPOSAL, self.get),
+            read(_PROPOSAL + "/actions", self.actions),
+            read(_BALLOT, self.get_ballot),
+        ]
+
+    # ----------------------------------------------------------------------------------------------- writing
+
+    def create(self, context: Context) -> Reply:
+        """Validates a proposal, records it, and resolves it at once: a constitution may accept without a vote."""
+        request, tx = signed_request(context), context.tx
+        if tx.root is None:
+            raise governance_error(context, 500, Code.INTERNAL_ERROR, "Proposal failed to bind to state.")
+        # The same text proposed again is another proposal, and none can be prepared for a state yet to come.
+        digest = hashlib.sha256(request.signature).digest()
+        proposal_id = hashlib.sha256(tx.root + digest).hexdigest()
+        constitution = constitution_in_force(context, "proposals")
+        text = request.content.decode("utf-8", "replace")
+        self._validate(context, constitution, text)
+        if tx.get(PROPOSALS, proposal_id.encode()) is not None:
+            raise governance_error(context, 500, Code.INTERNAL_ERROR, "Proposal ID collision.")
+        tx.set(PROPOSALS, proposal_id.encode(), request.content)
+        proposal = Proposal(proposal_id, request.member_id)
+        record_request(tx, request)
+        admit_proposal(context, request, proposal_id)
+        resolve_proposal(context, self._scripts, constitution, proposal, text)
+        return Reply.json(proposal.api())
+
+    def _validate(self, context: Context, constitution: str, text: str) -> None:
+        answer = self._scripts.validate(context, constitution, text)
+        if isinstance(answer, ScriptFailure):
+            failure = failure_of(answer)
+            message = f"Failed to execute validation: {failure.reason} {failure.trace or ''}"
+            raise governance_error(context, 500, Code.INTERNAL_ERROR, message)
+        if answer is None:
+            message = "Validation failed to return an object"
+            raise governance_error(context, 500, Code.INTERNAL_ERROR, message)
+        valid, description = answer
+        if not valid:
+            message = f"Proposal failed to validate: {description}"
+            raise governance_error(context, 400, Code.PROPOSAL_FAILED_TO_VALIDATE, message)
+
+    def withdraw(self, context: Context) -> Reply:
+        """Takes a proposal back; its proposer may, while it is open."""
+        request = signed_request(context)
+        proposal_id = _signed_proposal_id(context, request)
+        proposal = read_proposal(context.tx, proposal_id)
+        if proposal is None:
+            # It may have been withdrawn, or closed and removed since: what the member wants is the case.
+            return Reply.no_content()
+        if proposal.proposer_id != request.member_id:
+            message = (
+                f"Proposal {proposal_id} can only be withdrawn by proposer {proposal.proposer_id}, "
+                f"not caller {request.member_id}."
+            )
+            raise governance_error(context, 403, Code.AUTHORIZATION_FAILED, message)
+        if proposal.state not in ("Open", "Withdrawn"):
+            message = f"Proposal {proposal_id} is currently in state {_word(proposal)} and cannot be withdrawn."
+            raise governance_error(context, 400, Code.PROPOSAL_NOT_OPEN, message)
+        if proposal.state == "Open":
+            proposal.state = "Withdrawn"
+            proposal.write(context.tx)
+            remove_other_closed_proposals(context.tx, proposal_id)
+            record_request(context.tx, request)
+        return Reply.json(proposal.api())
+
+    def submit_ballot(self, context: Context) -> Reply:
+        """Takes a member's ballot, and resolves the proposal anew with all there are."""
+        request, tx = signed_request(context), context.tx
+        proposal_id = _signed_proposal_id(context, request)
+        member_id = path_id(context, "memberId", "member")
+        if member_id != request.member_id:
+            message = "Authenticated member id does not match URL"
+            raise governance_error(context, 400, Code.INVALID_RESOURCE_NAME, message)
+        proposal = _existing(context, proposal_id)
+        if proposal.state != "Open":
+            closed = f"Proposal {proposal_id} is currently in state {_word(proposal)}"
+            message = f"{closed} - only open proposals can receive votes"
+            raise governance_error(context, 400, Code.PROPOSAL_NOT_OPEN, message)
+        text = tx.get(PROPOSALS, proposal_id.encode())
+        if text is None:
+            raise _not_found(context, proposal_id)
+        ballot = _ballot(context, request)
+        constitution = constitution_in_force(context, "ballots")
+        before = proposal.ballots.get(member_id)
+        if before is not None:
+            if before == ballot:
+                return Reply.json(proposal.api())
+            message = f"Different ballot already submitted by {member_id} for {proposal_id}."
+            raise governance_error(context, 400, Code.VOTE_ALREADY_EXISTS, message)
+        proposal.ballots[member_id] = ballot
+        record_request(tx, request)
+        decoded = text.decode("utf-8", "replace")
+        resolve_proposal(context, self._scripts, constitution, proposal, decoded, new_ballot=member_id)
+        return Reply.json(proposal.api())
+
+    # ----------------------------------------------------------------------------------------------- reading
+
+    def list(self, context: Context) -> Reply:
+        """Every proposal that the tables still hold."""
+        return Reply.json({"value": [proposal.api() for proposal in read_proposals(context.tx)]})
+
+    def get(self, context: Context) -> Reply:
+        """One proposal."""
+        return Reply.json(_existing(context, path_id(context, "proposalId", "proposal")).api())
+
+    def actions(self, context: Context) -> Reply:
+        """The text of a proposal, as it was signed."""
+        proposal_id = path_id(context, "proposalId", "proposal")
+        text = context.tx.get(PROPOSALS, proposal_id.encode())
+        if text is None:
+            raise _not_found(context, proposal_id)
+        return Reply(200, (("content-type", "application/json"),), text)
+
+    def get_ballot(self, context: Context) -> Reply:
+        """A member's ballot."""
+        proposal_id = path_id(context, "proposalId", "proposal")
+        member_id = path_id(context, "memberId", "member")
+        proposal = read_proposal(context.tx, proposal_id)
+        if proposal is None:
+            message = f"Proposal {proposal_id} does not exist."
+            raise governance_error(context, 404, Code.PROPOSAL_NOT_FOUND, message)
+        ballot = proposal.ballots.get(member_id)
+        if ballot is None:
+            message = f"Member {member_id} has not voted for proposal {proposal_id}."
+            raise governance_error(context, 404, Code.VOTE_NOT_FOUND, message)
+        return Reply.text(ballot, content_type=JAVASCRIPT_TYPE)
+
+
+def _word(proposal: Proposal) -> str:
+    return proposal.state.lower()
+
+
+def _not_found(context: Context, proposal_id: str) -> HttpError:
+    return governance_error(context, 404, Code.PROPOSAL_NOT_FOUND, f"Could not find proposal {proposal_id}.")
+
+
+def _existing(context: Context, proposal_id: str) -> Proposal:
+    proposal = read_proposal(context.tx, proposal_id)
+    if proposal is None:
+        raise _not_found(context, proposal_id)
+    return proposal
+
+
+def _signed_proposal_id(context: Context, request: SignedRequest) -> str:
+    """The proposal in the path, which must be the one that was signed for."""
+    proposal_id = path_id(context, "proposalId", "proposal")
+    if request.proposal_id != proposal_id:
+        message = "Authenticated proposal id does not match URL"
+        raise governance_error(context, 400, Code.INVALID_RESOURCE_NAME, message)
+    return proposal_id
+
+
+def _ballot(context: Context, request: SignedRequest) -> str:
+    content = parse_json(request.content)
+    ballot = content.get("ballot") if isinstance(content, dict) else None
+    # JSON can spell half a surrogate pair, which the ledger cannot hold.
+    if isinstance(ballot, str) and not any("\ud800" <= character <= "\udfff" for character in ballot):
+        return ballot
+    message = 'Signed request body is not a JSON object containing required string field "ballot"'
+    raise governance_error(context, 400, Code.INVALID_INPUT, message)
