@@ -9,13 +9,17 @@ use std::rc::Rc;
 use rquickjs::function::{Rest, This};
 use rquickjs::object::Accessor;
 use rquickjs::proxy::{ProxyHandler, ProxyProperty, ProxyTarget};
-use rquickjs::{ArrayBuffer, Ctx, Exception, Function, IntoJs, Object, Proxy, Result, Value};
+use rquickjs::{
+    ArrayBuffer, Ctx, Error, Exception, Function, IntoJs, JsLifetime, Object, Persistent, Proxy, Result,
+    Value, qjs,
+};
 
 use crate::crypto;
 use crate::engine::{self, Budget, Code, FailureKind};
 use crate::tables::Bytes;
 
-const RESTRICTIONS_URL: &str = "https://microsoft.github.io/CCF/main/audit/read_write_restrictions.html";
+pub(crate) const RESTRICTIONS_URL: &str =
+    "https://microsoft.github.io/CCF/main/audit/read_write_restrictions.html";
 
 /// Functions with their number of arguments that reach the node; [`Host::effect`] answers them.
 const NODE_EFFECTS: [(&str, usize); 7] = [
@@ -140,6 +144,7 @@ pub fn install<'js, H: Host + 'static>(ctx: &Ctx<'js>, host: &Shared<H>, setting
     let globals = ctx.globals();
     let ccf = Object::new(ctx.clone())?;
     install_converters(ctx, &ccf)?;
+    install_switches(ctx, &ccf)?;
     install_crypto(ctx, &ccf)?;
     ccf.set("kv", tables_object(ctx, host, setting)?)?;
     let gov = Object::new(ctx.clone())?;
@@ -209,17 +214,42 @@ fn watch_unrepeatable<'js, H: Host + 'static>(ctx: &Ctx<'js>, host: &Shared<H>) 
 }
 
 /// Defines `object.name` as a native function that checks nothing about its arguments.
-fn native<'js, F>(ctx: &Ctx<'js>, object: &Object<'js>, name: &str, length: usize, function: F) -> Result<()>
+pub(crate) fn native<'js, F>(
+    ctx: &Ctx<'js>,
+    object: &Object<'js>,
+    name: &str,
+    length: usize,
+    function: F,
+) -> Result<()>
 where
     F: Fn(&Ctx<'js>, &[Value<'js>]) -> Result<Value<'js>> + 'js,
 {
     let function = Function::new(ctx.clone(), move |ctx: Ctx<'js>, arguments: Rest<Value<'js>>| {
         function(&ctx, &arguments.0)
     })?;
-    object.set(name, function.with_name(name)?.with_length(length)?)
+    let function = function.with_name(name)?.with_length(length)?;
+    keep(ctx, &function);
+    object.set(name, function)
 }
 
-fn exactly(ctx: &Ctx<'_>, arguments: &[Value<'_>], expected: usize) -> Result<()> {
+/// Native functions that must outlive whatever a script does with its references to them: an interpreter whose
+/// memory is put back finds them again.
+#[derive(Default)]
+pub(crate) struct Kept(RefCell<Vec<Persistent<Function<'static>>>>);
+
+// SAFETY: nothing in it depends on the lifetime.
+unsafe impl JsLifetime<'_> for Kept {
+    type Changed<'to> = Self;
+}
+
+/// Keeps `function` for as long as the context's [`Kept`], if it has one.
+pub(crate) fn keep<'js>(ctx: &Ctx<'js>, function: &Function<'js>) {
+    if let Some(kept) = ctx.userdata::<Kept>() {
+        kept.0.borrow_mut().push(Persistent::save(ctx, function.clone()));
+    }
+}
+
+pub(crate) fn exactly(ctx: &Ctx<'_>, arguments: &[Value<'_>], expected: usize) -> Result<()> {
     if arguments.len() == expected {
         return Ok(());
     }
@@ -228,7 +258,7 @@ fn exactly(ctx: &Ctx<'_>, arguments: &[Value<'_>], expected: usize) -> Result<()
 }
 
 /// The text of argument `index`, which must be a string. Ends at a NUL character, as in CCF.
-fn string(ctx: &Ctx<'_>, value: &Value<'_>) -> Result<String> {
+pub(crate) fn string(ctx: &Ctx<'_>, value: &Value<'_>) -> Result<String> {
     let Some(found) = value.as_string() else {
         return Err(Exception::throw_type(ctx, "Argument must be a string"));
     };
@@ -241,13 +271,13 @@ fn string(ctx: &Ctx<'_>, value: &Value<'_>) -> Result<String> {
 }
 
 /// The text of argument `index`, converted as JavaScript does.
-fn text<'js>(ctx: &Ctx<'js>, arguments: &[Value<'js>], index: usize) -> Result<String> {
+pub(crate) fn text<'js>(ctx: &Ctx<'js>, arguments: &[Value<'js>], index: usize) -> Result<String> {
     let value = arguments.get(index).cloned().unwrap_or_else(|| Value::new_undefined(ctx.clone()));
     Ok(value.get::<rquickjs::Coerced<String>>()?.0)
 }
 
 /// A copy of the bytes of an `ArrayBuffer`; a typed array or anything else throws `message`.
-fn buffer(ctx: &Ctx<'_>, value: &Value<'_>, message: &str) -> Result<Vec<u8>> {
+pub(crate) fn buffer(ctx: &Ctx<'_>, value: &Value<'_>, message: &str) -> Result<Vec<u8>> {
     let wrong = || Exception::throw_type(ctx, message);
     let object = value.as_object().ok_or_else(wrong)?;
     let buffer = object.as_array_buffer().ok_or_else(wrong)?;
@@ -255,15 +285,30 @@ fn buffer(ctx: &Ctx<'_>, value: &Value<'_>, message: &str) -> Result<Vec<u8>> {
     unsafe { buffer.as_bytes() }.map(<[u8]>::to_vec).ok_or_else(wrong)
 }
 
-fn new_buffer<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Value<'js>> {
+/// The bytes of a string: UTF-8, in which half a surrogate pair is written as three bytes.
+pub(crate) fn text_bytes(ctx: &Ctx<'_>, text: &rquickjs::String<'_>) -> Result<Vec<u8>> {
+    let mut length = 0;
+    // SAFETY: the value is a string of this context; the engine's copy is freed after it was copied again.
+    unsafe {
+        let start = qjs::JS_ToCStringLen(ctx.as_raw().as_ptr(), &raw mut length, text.as_raw());
+        if start.is_null() {
+            return Err(Error::Exception);
+        }
+        let bytes = std::slice::from_raw_parts(start.cast::<u8>(), length).to_vec();
+        qjs::JS_FreeCString(ctx.as_raw().as_ptr(), start);
+        Ok(bytes)
+    }
+}
+
+pub(crate) fn new_buffer<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Value<'js>> {
     Ok(ArrayBuffer::new_copy(ctx.clone(), bytes)?.into_value())
 }
 
-fn new_text<'js>(ctx: &Ctx<'js>, text: &str) -> Result<Value<'js>> {
+pub(crate) fn new_text<'js>(ctx: &Ctx<'js>, text: &str) -> Result<Value<'js>> {
     Ok(rquickjs::String::from_str(ctx.clone(), text)?.into_value())
 }
 
-fn install_converters<'js>(ctx: &Ctx<'js>, ccf: &Object<'js>) -> Result<()> {
+pub(crate) fn install_converters<'js>(ctx: &Ctx<'js>, ccf: &Object<'js>) -> Result<()> {
     const NOT_A_BUFFER: &str = "Argument must be an ArrayBuffer";
     native(ctx, ccf, "strToBuf", 1, |ctx, arguments| {
         exactly(ctx, arguments, 1)?;
@@ -308,6 +353,11 @@ fn install_converters<'js>(ctx: &Ctx<'js>, ccf: &Object<'js>) -> Result<()> {
         }
         Ok(object.into_value())
     })?;
+    Ok(())
+}
+
+/// Switches that change nothing here and answer that they were off.
+fn install_switches<'js>(ctx: &Ctx<'js>, ccf: &Object<'js>) -> Result<()> {
     for name in ["enableUntrustedDateTime", "enableMetricsLogging"] {
         native(ctx, ccf, name, 1, |ctx, arguments| {
             exactly(ctx, arguments, 1)?;
@@ -321,7 +371,7 @@ fn install_converters<'js>(ctx: &Ctx<'js>, ccf: &Object<'js>) -> Result<()> {
 }
 
 /// `ccf.crypto`, and the names that CCF 1.x to 4.x had on `ccf` itself.
-fn install_crypto<'js>(ctx: &Ctx<'js>, ccf: &Object<'js>) -> Result<()> {
+pub(crate) fn install_crypto<'js>(ctx: &Ctx<'js>, ccf: &Object<'js>) -> Result<()> {
     let namespace = Object::new(ctx.clone())?;
     for object in [&namespace, ccf] {
         native(ctx, object, "digest", 2, |ctx, arguments| {
@@ -346,7 +396,11 @@ fn install_crypto<'js>(ctx: &Ctx<'js>, ccf: &Object<'js>) -> Result<()> {
 }
 
 /// What `ccf.gov.validateConstitution` checks: three exports with the right number of parameters.
-fn validate_constitution<'js>(ctx: &Ctx<'js>, source: &str, budget: &Budget) -> Result<Value<'js>> {
+pub(crate) fn validate_constitution<'js>(
+    ctx: &Ctx<'js>,
+    source: &str,
+    budget: &Budget,
+) -> Result<Value<'js>> {
     let code = Code::Source { name: "public:ccf.gov.constitution[0]", text: source };
     for (function, lengths) in [("validate", 1..=1), ("resolve", 3..=4), ("apply", 2..=2)] {
         let length = engine::export_length(budget, code, function).map_err(|failure| {

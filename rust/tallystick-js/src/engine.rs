@@ -16,7 +16,7 @@ use rquickjs::{Context, Ctx, Error, Runtime, Value};
 
 /// The objects that a script finds: those of ECMAScript, without `performance`, `WeakRef` and `DOMException`,
 /// which CCF's engine does not offer and which would let a script see time or the collector.
-type Intrinsics = (
+pub(crate) type Intrinsics = (
     intrinsic::Date,
     intrinsic::Eval,
     intrinsic::RegExpCompiler,
@@ -110,7 +110,7 @@ impl ScriptFailure {
 }
 
 /// Cuts `text` to [`MAX_MESSAGE_BYTES`] at a character boundary.
-fn clipped(mut text: String) -> String {
+pub(crate) fn clipped(mut text: String) -> String {
     if text.len() > MAX_MESSAGE_BYTES {
         let end = (0..=MAX_MESSAGE_BYTES).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
         text.truncate(end);
@@ -327,7 +327,7 @@ fn declare<'js>(
 }
 
 /// The text of a thrown value and, for an `Error`, its stack. An object that is no `Error` is shown as JSON.
-fn described<'js>(ctx: &Ctx<'js>, thrown: &Value<'js>) -> (String, Option<String>) {
+pub(crate) fn described<'js>(ctx: &Ctx<'js>, thrown: &Value<'js>) -> (String, Option<String>) {
     let text = |value: &Value<'js>| -> Option<String> {
         let text: rquickjs::Coerced<String> = value.get().ok()?;
         Some(text.0)

@@ -9,6 +9,7 @@
 //! `formats.md` section 11.
 
 pub mod api;
+pub mod app;
 pub mod calls;
 pub mod crypto;
 pub mod engine;
