@@ -96,6 +96,18 @@ class NodeHandle(Protocol):
     def log(self) -> Any: ...
     @property
     def effects(self) -> Any: ...
+    @property
+    def self_signed_certificate(self) -> str: ...
+    @property
+    def startup_seqno(self) -> int: ...
+    @property
+    def stop_notice(self) -> bool: ...
+    @property
+    def create_txid(self) -> TxId | None: ...
+    @property
+    def gov_open(self) -> bool: ...
+    @property
+    def app_open(self) -> bool: ...
     def after_commit(self, txid: Any, fn: Callable[[], object]) -> None: ...
 
 
@@ -138,8 +150,8 @@ class Reply:
 
     @classmethod
     def json(cls, value: object, status: int = 200, *, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-        """``value`` as compact JSON."""
-        body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+        """``value`` as compact JSON with sorted keys, as CCF writes it."""
+        body = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
         return cls(status, (("content-type", JSON_TYPE), *headers), body)
 
     @classmethod

@@ -108,4 +108,4 @@ def odata_body(code: Code | str, message: str, details: Sequence[Detail] = ()) -
     error: dict[str, object] = {"code": code.value if isinstance(code, Code) else code, "message": message}
     if details:
         error["details"] = [dict(detail) for detail in details]
-    return json.dumps({"error": error}, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps({"error": error}, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
