@@ -12,7 +12,8 @@ from support.cbor import Pairs, Tagged
 from tallystick import _native
 from tallystick.demo.identities import SigningKey
 from tallystick.identity.certificates import parse_public_key_pem
-from tallystick.identity.opening import named_identities, parse_cose_request
+from tallystick.identity.opening import named_identities
+from tallystick.identity.requests import parse_cose_request
 
 ZERO = bytes(32)
 

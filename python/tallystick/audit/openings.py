@@ -19,13 +19,8 @@ from tallystick.audit.trusted_ledger import (
     PROPOSALS_INFO,
 )
 from tallystick.errors import FormatError
-from tallystick.identity.opening import (
-    MemberRequest,
-    OpeningProposal,
-    named_identities,
-    parse_cose_request,
-    parse_http_request,
-)
+from tallystick.identity.opening import OpeningProposal, named_identities
+from tallystick.identity.requests import MemberRequest, parse_cose_request, parse_http_request
 from tallystick.types import TxId
 
 __all__ = ["OpeningWatcher", "RecordedOpening", "RecordedRequest"]

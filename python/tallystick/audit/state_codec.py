@@ -6,7 +6,8 @@ from typing import Any
 
 from tallystick.audit.state import NodeState, ServiceIdentity, TrustedState
 from tallystick.identity.endorsements import VerifiedEndorsement
-from tallystick.identity.opening import MemberKey, MemberRequest, OpeningProposal, VerifiedOpening
+from tallystick.identity.opening import MemberKey, OpeningProposal, VerifiedOpening
+from tallystick.identity.requests import MemberRequest
 from tallystick.types import TxId
 
 __all__ = ["decode_state"]

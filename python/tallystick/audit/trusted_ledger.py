@@ -25,15 +25,8 @@ from tallystick.identity.certificates import (
     public_key,
 )
 from tallystick.identity.endorsements import verify_endorsement_record
-from tallystick.identity.opening import (
-    MemberKey,
-    MemberRequest,
-    OpeningProposal,
-    named_identities,
-    parse_cose_request,
-    parse_http_request,
-    verify_opening,
-)
+from tallystick.identity.opening import MemberKey, OpeningProposal, named_identities, verify_opening
+from tallystick.identity.requests import MemberRequest, parse_cose_request, parse_http_request
 from tallystick.types import TxId
 
 __all__ = ["TrustedLedger"]

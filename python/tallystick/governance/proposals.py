@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from tallystick.errors import FormatError
 from tallystick.governance.names import COSE_HISTORY, HISTORY, RECENT_PROPOSALS
 from tallystick.governance.records import ProposalInfo, json_text, parse_proposal_info
-from tallystick.governance.requests import MemberRequest, ballot_text, parse_cose_request, parse_http_request
 from tallystick.governance.state import GovernanceState, Step
+from tallystick.identity.requests import MemberRequest, ballot_text, parse_cose_request, parse_http_request
 from tallystick.tables.names import PROPOSALS, PROPOSALS_INFO
 
 __all__ = ["ProposalStep", "read_proposal_step"]
@@ -121,7 +121,10 @@ def _requests(step: Step, problems: list[tuple[str, str]]) -> list[MemberRequest
             if value is None:
                 continue
             try:
-                requests.append(parse(key.decode("utf-8", "replace"), value))
+                request = parse(key.decode("utf-8", "replace"), value)
+                if request.kind == "other":
+                    raise FormatError("member's request is malformed: its target is no endpoint of governance")
+                requests.append(request)
             except FormatError as error:
                 problems.append(
                     (error.code if error.code.startswith("gov-") else "gov-record-malformed", error.message)

@@ -35,11 +35,11 @@ from tallystick.governance.names import MEMBERS_ACKS
 from tallystick.governance.proposals import ProposalStep, Roots, read_proposal_step
 from tallystick.governance.records import json_object, parse_ack
 from tallystick.governance.report import Counts, GovernanceReport, Notes
-from tallystick.governance.requests import MemberRequest, parse_cose_ack, parse_http_request
 from tallystick.governance.rules import judge_without_proposal
 from tallystick.governance.standing import standing
 from tallystick.governance.state import GovernanceState, SignatureSeen, Step, Writes
 from tallystick.governance.timeline import proposal_event, step_events
+from tallystick.identity.requests import MemberRequest, parse_cose_ack, parse_http_request
 from tallystick.tables.names import PROPOSALS, PROPOSALS_INFO
 from tallystick.types import TxId
 
@@ -266,8 +266,7 @@ class Replayer:
             return
         if request.scheme == "http":
             self.counts.request_signatures_http += request.kind != "ack"
-            hash_name = request.http_hash(key.kind)
-            if hash_name is None or not key.verifies(request.signed, request.signature, hash_name):
+            if not request.holds(key):
                 self._add(step, "gov-request-signature", _bad_signature(request))
             return
         self.counts.request_signatures_cose += request.kind != "ack"

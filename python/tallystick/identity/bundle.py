@@ -25,14 +25,8 @@ from typing import Any
 from tallystick.errors import FormatError, TallystickError, VerificationError
 from tallystick.identity.certificates import parse_certificate
 from tallystick.identity.endorsements import Endorsement
-from tallystick.identity.opening import (
-    MemberKey,
-    OpeningProposal,
-    VerifiedOpening,
-    parse_cose_request,
-    parse_http_request,
-    verify_opening,
-)
+from tallystick.identity.opening import MemberKey, OpeningProposal, VerifiedOpening, verify_opening
+from tallystick.identity.requests import parse_cose_request, parse_http_request
 from tallystick.types import TxId
 
 __all__ = [

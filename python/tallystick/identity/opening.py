@@ -20,26 +20,20 @@ nothing else; if they did not, the link is neither accepted nor refuted (``decid
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tallystick._native import CoseSign1, PublicKey
 from tallystick.errors import FormatError, VerificationError
 from tallystick.identity.certificates import parse_certificate, public_key
+from tallystick.identity.requests import MemberRequest, ballot_text
 
 __all__ = [
     "MemberKey",
-    "MemberRequest",
     "OpeningProposal",
     "VerifiedOpening",
     "named_identities",
-    "parse_cose_request",
-    "parse_http_request",
     "verify_opening",
 ]
 
@@ -60,102 +54,6 @@ class MemberKey:
 
     spki: str
     status: str
-
-
-@dataclass(frozen=True)
-class MemberRequest:
-    """A signed request of a member, as the ledger keeps it.
-
-    Attributes:
-        member_id: key of the row it stands in.
-        scheme: ``cose`` or ``http``.
-        kind: ``proposal``, ``ballot``, ``withdrawal`` …; for HTTP, from the request target.
-        proposal_id: of a ballot or withdrawal.
-        body: what was signed: the proposal, or JSON with the ballot.
-        signed: the bytes under the signature.
-        signature: DER for HTTP, fixed width for COSE.
-        algorithm: COSE algorithm, or the name of the HTTP digest.
-    """
-
-    member_id: str
-    scheme: str
-    kind: str
-    proposal_id: str | None
-    body: bytes
-    signed: bytes
-    signature: bytes
-    algorithm: int | str
-
-    def holds(self, key: PublicKey) -> bool:
-        """Whether ``key`` signed it."""
-        if isinstance(self.algorithm, int):
-            return key.verifies_cose(self.signed, self.signature, self.algorithm)
-        hash_name = _HASH_OF_CURVE.get(key.kind) if self.algorithm == "NONE" else self.algorithm
-        return hash_name is not None and key.verifies(self.signed, self.signature, hash_name)
-
-    def proposal_ids(self, roots: Iterable[bytes]) -> set[str]:
-        """The ids that this request can get as a proposal, executed on top of one of ``roots``."""
-        if self.scheme == "cose":
-            digests = [hashlib.sha256(self.signature).digest()]
-        else:
-            digests = [hashlib.sha384(self.signed).digest(), hashlib.sha256(self.signed).digest()]
-        return {hashlib.sha256(root + digest).hexdigest() for root in roots for digest in digests}
-
-
-_HASH_OF_CURVE = {"P-256": "sha256", "P-384": "sha384", "P-521": "sha512"}
-_HTTP_DIGESTS = {"NONE": "NONE", "SHA256": "sha256", "SHA384": "sha384", "SHA512": "sha512"}
-
-
-def parse_cose_request(member_id: str, value: bytes) -> MemberRequest:
-    """Parses a value of ``public:ccf.gov.cose_history``.
-
-    Raises:
-        FormatError: it is not a COSE_Sign1 in a JSON string, or lacks what such a request must have.
-    """
-    try:
-        text = json.loads(value)
-        data = base64.b64decode(text, validate=True) if isinstance(text, str) else None
-    except (ValueError, binascii.Error, RecursionError) as error:
-        raise FormatError("request is not a JSON string of base64", code="request-malformed") from error
-    if data is None:
-        raise FormatError("request is not a JSON string of base64", code="request-malformed")
-    sign1 = CoseSign1.parse(data)
-    headers = sign1.protected_headers
-    kind, proposal_id, kid = headers.get("ccf.gov.msg.type"), headers.get("ccf.gov.msg.proposal_id"), headers.get(4)
-    if sign1.payload is None or sign1.algorithm is None or not isinstance(kind, str):
-        raise FormatError("request lacks its payload, algorithm or type", code="request-malformed")
-    if not isinstance(proposal_id, str | None) or kid != member_id.encode():
-        raise FormatError(f"request in the row of member {member_id} is another's", code="request-malformed")
-    return MemberRequest(
-        member_id, "cose", kind, proposal_id, sign1.payload, sign1.signed_bytes(), sign1.signature, sign1.algorithm
-    )
-
-
-_TARGET = re.compile(r"\(request-target\): post /gov/proposals(?:/([0-9a-f]{64})/(ballots|withdraw))?(?:\?.*)?\Z")
-
-
-def parse_http_request(member_id: str, value: bytes) -> MemberRequest:
-    """Parses a value of ``public:ccf.gov.history``: an HTTP request that a member of a 1.x to 3.x service signed.
-
-    Raises:
-        FormatError: it is malformed, or its digest line is not that of its body.
-    """
-    try:
-        record = json.loads(value)
-        signature, signed, body = (
-            base64.b64decode(record[name], validate=True) for name in ("sig", "req", "request_body")
-        )
-        algorithm, lines = _HTTP_DIGESTS[record["md"]], signed.decode("ascii").split("\n")
-    except (ValueError, TypeError, KeyError, binascii.Error, RecursionError) as error:
-        raise FormatError("signed HTTP request is malformed", code="request-malformed") from error
-    target = _TARGET.match(lines[0])
-    if target is None:
-        return MemberRequest(member_id, "http", "other", None, body, signed, signature, algorithm)
-    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
-    if f"digest: SHA-256={digest}" not in lines[1:]:
-        raise FormatError("digest line of the signed HTTP request is not that of its body", code="request-malformed")
-    kind = {None: "proposal", "ballots": "ballot", "withdraw": "withdrawal"}[target[2]]
-    return MemberRequest(member_id, "http", kind, target[1], body, signed, signature, algorithm)
 
 
 @dataclass
@@ -311,7 +209,7 @@ def _verify_ballots(proposal: OpeningProposal, members: Mapping[str, MemberKey])
         _verify_request(request, members)
         if request.proposal_id != proposal.proposal_id:
             raise _problem(f"the ballot of member {member} was cast for another proposal")
-        if _ballot_text(request.body) != text:
+        if ballot_text(request.body) != text:
             raise _problem(f"the ballot of member {member} is not what it signed")
         voters.append(member)
     return voters
@@ -323,15 +221,6 @@ def _verify_request(request: MemberRequest, members: Mapping[str, MemberKey]) ->
         raise _problem(f"{request.kind} is signed by {request.member_id}, not a member under the previous identity")
     if not request.holds(public_key(member.spki)):
         raise _problem(f"signature of member {request.member_id} on its {request.kind} does not hold")
-
-
-def _ballot_text(body: bytes) -> str | None:
-    try:
-        ballot = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    text = ballot.get("ballot") if isinstance(ballot, dict) else None
-    return text if isinstance(text, str) else None
 
 
 def _problem(message: str) -> VerificationError:

@@ -25,7 +25,7 @@ from tallystick.governance.records import (
     parse_proposal_info,
     parse_service_info,
 )
-from tallystick.governance.requests import ballot_text, parse_cose_request, parse_http_request
+from tallystick.identity.requests import ballot_text, parse_cose_request, parse_http_request
 from tallystick.ledger.writer import json_bytes
 
 MEMBER = MemberIdentity.create(SOURCE, "member")
@@ -134,8 +134,7 @@ def test_an_http_request() -> None:
     request = parse_http_request(MEMBER.id, _http())
 
     assert (request.kind, request.proposal_id, ballot_text(request.body)) == ("ballot", "ab" * 32, "x")
-    key = PublicKey.from_spki(MEMBER.key.spki)
-    assert key.verifies(request.signed, request.signature, request.http_hash(key.kind) or "")
+    assert request.holds(PublicKey.from_spki(MEMBER.key.spki))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +144,7 @@ def test_an_http_request() -> None:
         {"sig": "!"},
         {"req": None},
         {"request_body": base64.b64encode(b"other").decode()},
-        {"req": base64.b64encode(b"(request-target): post /app/x\n").decode()},
+        {"req": base64.b64encode(b"(request-target): post /gov/ack\n").decode()},
         {"req": base64.b64encode(b"\xff").decode()},
         {"key_id": "cd" * 32},
     ],

@@ -15,15 +15,8 @@ from tallystick.demo.identities import MemberIdentity, ServiceIdentity
 from tallystick.demo.service import DemoService
 from tallystick.errors import FormatError, VerificationError
 from tallystick.identity.certificates import is_issued_by, parse_certificate, parse_public_key_pem, public_key
-from tallystick.identity.opening import (
-    MemberKey,
-    MemberRequest,
-    OpeningProposal,
-    named_identities,
-    parse_cose_request,
-    parse_http_request,
-    verify_opening,
-)
+from tallystick.identity.opening import MemberKey, OpeningProposal, named_identities, verify_opening
+from tallystick.identity.requests import MemberRequest, parse_cose_request, parse_http_request
 
 YES = "export function vote (proposal, proposer_id) { return true }"
 ROOT = hashlib.sha256(b"tree before").digest()
@@ -259,7 +252,7 @@ def test_malformed_requests(value: bytes) -> None:
 def test_a_request_in_the_row_of_another_member() -> None:
     message = sign_request(MEMBERS[0].key, MEMBERS[0].id, "proposal", b"{}", created_at=1)
 
-    with pytest.raises(FormatError, match="another's"):
+    with pytest.raises(FormatError, match="is not that of member"):
         parse_cose_request(MEMBERS[1].id, cose_value(message))
 
 
@@ -295,15 +288,19 @@ def test_http_request_whose_body_was_changed(tmp_path: Path) -> None:
     [
         (f"/gov/proposals/{'a' * 64}/ballots", "ballot"),
         (f"/gov/proposals/{'a' * 64}/withdraw", "withdrawal"),
-        ("/gov/ack", "other"),
+        ("/gov/ack", "ack"),
+        ("/gov/ack/update_state_digest", "other"),
         ("/app/gov/proposals", "other"),
     ],
 )
 def test_http_request_kinds(target: str, kind: str, tmp_path: Path) -> None:
     service = http_service(tmp_path)
-    value = service._http_request(service.members[0], target, b"{}")
+    member = service.members[0]
+    value = service._http_request(member, target, b"{}")
 
-    assert parse_http_request("x", json.dumps(value).encode()).kind == kind
+    assert parse_http_request(member.id, json.dumps(value).encode()).kind == kind
+    with pytest.raises(FormatError, match="is not that of member"):
+        parse_http_request("x", json.dumps(value).encode())
 
 
 def test_certificates_are_compared_by_key() -> None:

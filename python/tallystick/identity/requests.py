@@ -4,8 +4,8 @@ COSE (3.x and later): ``public:ccf.gov.cose_history`` holds each member's latest
 content attached; acknowledgements stand in ``public:ccf.gov.members.acks``. HTTP signatures (1.x to 3.x):
 ``public:ccf.gov.history`` holds the signing string, the body and the signature (formats.md section 11.2).
 
-A parsed request is only that. Whether its signature holds is decided with the member's key as of the
-transaction before, by whoever has both.
+A parsed request is only that. Whether its signature holds is decided with the member's key of the time, by whoever
+has both: the audit of an opening proposal, and the replay of all governance.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tallystick._native import CoseSign1
+from tallystick._native import CoseSign1, PublicKey
 from tallystick.errors import FormatError
-from tallystick.governance.records import json_object, json_text
 
 __all__ = ["MemberRequest", "ballot_text", "parse_cose_ack", "parse_cose_request", "parse_http_request"]
 
@@ -28,7 +27,7 @@ __all__ = ["MemberRequest", "ballot_text", "parse_cose_ack", "parse_cose_request
 _TYPE, _CREATED_AT, _PROPOSAL_ID = "ccf.gov.msg.type", "ccf.gov.msg.created_at", "ccf.gov.msg.proposal_id"
 
 _TARGET = re.compile(
-    r"\(request-target\): post /gov/(?:proposals(?:/([0-9a-f]{64})/(ballots|withdraw))?|(ack))(?:\?\S*)?\Z"
+    r"\(request-target\): post /gov/(?:proposals(?:/([0-9a-f]{64})/(ballots|withdraw))?|(ack))(?:\?.*)?\Z"
 )
 _HTTP_KINDS = {None: "proposal", "ballots": "ballot", "withdraw": "withdrawal"}
 _HTTP_HASHES = {"NONE": "", "SHA256": "sha256", "SHA384": "sha384", "SHA512": "sha512"}
@@ -42,7 +41,8 @@ class MemberRequest:
     Attributes:
         member_id: member in whose row it stands.
         scheme: ``cose`` or ``http``.
-        kind: ``proposal``, ``ballot``, ``withdrawal``, ``ack``, or what else its type says.
+        kind: ``proposal``, ``ballot``, ``withdrawal``, ``ack``, or what else its type says; ``other`` for a request to
+            another endpoint, of which only the signature counts.
         proposal_id: of a ballot or withdrawal.
         created_at: Unix seconds, as claimed by the signer; None in HTTP and where the header is absent.
         body: what was signed: the proposal, or JSON with the ballot or digest.
@@ -63,9 +63,12 @@ class MemberRequest:
     algorithm: int | None = None
     hash_name: str = ""
 
-    def http_hash(self, key_kind: str) -> str | None:
-        """Name of the hash of an HTTP signature under a key of ``key_kind``; None when there is none."""
-        return self.hash_name or _CURVE_HASHES.get(key_kind)
+    def holds(self, key: PublicKey) -> bool:
+        """Whether ``key`` signed it."""
+        if self.algorithm is not None:
+            return key.verifies_cose(self.signed, self.signature, self.algorithm)
+        hash_name = self.hash_name or _CURVE_HASHES.get(key.kind)
+        return hash_name is not None and key.verifies(self.signed, self.signature, hash_name)
 
     def proposal_ids(self, roots: Iterable[bytes]) -> set[str]:
         """The ids that it gets as a proposal, executed on top of one of ``roots``.
@@ -86,7 +89,7 @@ class MemberRequest:
 
 
 def _malformed(why: str) -> FormatError:
-    return FormatError(f"member's request is malformed: {why}", code="gov-record-malformed")
+    return FormatError(f"member's request is malformed: {why}", code="request-malformed")
 
 
 def _base64(text: object) -> bytes:
@@ -98,16 +101,23 @@ def _base64(text: object) -> bytes:
         raise _malformed("expected base64 text") from error
 
 
+def _json(value: bytes) -> object:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise _malformed("expected JSON") from error
+
+
 def parse_cose_request(member_id: str, value: bytes) -> MemberRequest:
     """Parses a value of ``public:ccf.gov.cose_history``: a JSON string of base64 of a COSE_Sign1.
 
     Raises:
         FormatError: it is malformed, or bears another member's name.
     """
-    return parse_cose_ack(member_id, json_text(value, "member's request"))
+    return parse_cose_ack(member_id, _json(value))
 
 
-def parse_cose_ack(member_id: str, text: str) -> MemberRequest:
+def parse_cose_ack(member_id: str, text: object) -> MemberRequest:
     """Parses base64 of a COSE_Sign1, as ``members.acks`` holds it.
 
     Raises:
@@ -143,7 +153,9 @@ def parse_http_request(member_id: str, value: bytes) -> MemberRequest:
     Raises:
         FormatError: it is malformed, or its digest line is not that of its body.
     """
-    record = json_object(value, "member's request")
+    record = _json(value)
+    if not isinstance(record, dict):
+        raise _malformed("expected an object")
     signature, signed, body = (_base64(record.get(name)) for name in ("sig", "req", "request_body"))
     hash_name = _HTTP_HASHES.get(str(record.get("md")))
     if hash_name is None:
@@ -156,7 +168,7 @@ def parse_http_request(member_id: str, value: bytes) -> MemberRequest:
         raise _malformed("its signing string is not ASCII") from error
     target = _TARGET.match(lines[0])
     if target is None:
-        raise _malformed("its signing string does not begin with the target of a governance request")
+        return MemberRequest(member_id, "http", "other", None, None, body, signed, signature, hash_name=hash_name)
     digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
     if f"digest: SHA-256={digest}" not in lines[1:]:
         raise _malformed("its digest line is not that of its body")
