@@ -32,9 +32,10 @@ class Run:
 
 
 def run(command: Sequence[str | Path]) -> Run:
-    """Runs ``command`` and measures it."""
+    """Runs ``command`` and measures it, as an installed program: its modules are compiled once, not at every start."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     stdout = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)

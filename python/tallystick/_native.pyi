@@ -506,6 +506,12 @@ class LedgerScanner:
 
         Outcomes are asked for as they are needed. Raises ``UndecidedError`` when one is malformed or was made by another version.
         """
+    def start(self, signatures: SignatureBatch | None = None) -> None:
+        """Begins to read, without waiting for the first batch to be asked for; does nothing if that has begun.
+
+        With ``signatures``, node signatures are verified in it as they are met, under the key of the certificate beside
+        them, until the first check is submitted to it. That decides nothing: only a check that is submitted has a verdict.
+        """
     def __iter__(self) -> LedgerScanner: ...
     def __next__(self) -> ScanBatch: ...
     def tree(self) -> MerkleTree | None:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from types import MappingProxyType
+from typing import NamedTuple
 
 __all__ = [
     "CATALOGUE",
@@ -57,8 +58,7 @@ class Verdict(str, Enum):
     UNDECIDED = "undecided"
 
 
-@dataclass(frozen=True)
-class CodeInfo:
+class CodeInfo(NamedTuple):
     """What a code means, once for all its findings.
 
     Attributes:
@@ -150,7 +150,7 @@ def register(area: str, table: Mapping[str, CodeInfo]) -> None:
     for code, info in table.items():
         known = _CODES.get(code)
         if known is None:
-            _CODES[code] = replace(info, area=area)
+            _CODES[code] = info._replace(area=area)
         elif (known.severity, known.verdict_effect) != (info.severity, info.verdict_effect):
             raise ValueError(f"finding code {code!r} is registered twice with different meanings")
 

@@ -11,7 +11,7 @@ Each identity must be pinned by the caller, or reached from a pinned one:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tallystick.audit.position import FindingLog, Position
 from tallystick.audit.state import ServiceIdentity, TrustedState
@@ -21,8 +21,7 @@ from tallystick.identity.trust_anchor import TrustAnchor
 __all__ = ["Chain", "endorsement_fits", "link_identities", "opening_decides"]
 
 
-@dataclass(frozen=True)
-class Chain:
+class Chain(NamedTuple):
     """How each identity of the state is trusted.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tallystick.findings import Effect, Finding, finding
 
@@ -14,8 +14,7 @@ __all__ = ["FindingLog", "Position"]
 MAX_LISTED_PER_CODE = 100
 
 
-@dataclass(frozen=True)
-class Position:
+class Position(NamedTuple):
     """A place in a ledger; what is not known is None."""
 
     file: str | None = None

@@ -50,7 +50,7 @@ class SignatureChecker:
         log: takes the findings.
         candidate_keys: SubjectPublicKeyInfo (hex) of service keys that may be in force at the start of a suffix.
         place: position of (file index, offset, view, seqno).
-        jobs: workers, 0 for one a core.
+        batch: checks them; some may have begun.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class SignatureChecker:
         *,
         candidate_keys: Sequence[str],
         place: Callable[[int, int, int, int], Position],
-        jobs: int,
+        batch: SignatureBatch,
     ) -> None:
         self._ledger = ledger
         self._state = ledger.state
         self._log = log
         self._candidates = candidate_keys
         self._position = place
-        self._batch = SignatureBatch(jobs=jobs)
+        self._batch = batch
         self._signers: dict[tuple[str | None, bytes | None], PublicKey] = {}
         self._pending: list[_Pending] = []
         self._noted: set[tuple[str, str]] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tallystick.errors import VerificationError
 from tallystick.findings import Effect, Finding, Verdict
@@ -22,8 +23,7 @@ __all__ = [
 SCHEMA = "tallystick.verdict/1"
 
 
-@dataclass(frozen=True)
-class ProvenRange:
+class ProvenRange(NamedTuple):
     """Transactions that signatures under a trusted identity cover.
 
     Attributes:
@@ -45,8 +45,7 @@ class UnsignedTail:
     count: int
 
 
-@dataclass(frozen=True)
-class IdentityReport:
+class IdentityReport(NamedTuple):
     """One life of the service.
 
     Attributes:

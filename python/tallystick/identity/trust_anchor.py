@@ -11,7 +11,6 @@ Example:
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -62,7 +61,7 @@ class TrustAnchor:
         Raises:
             UsageError: a fingerprint is not 64 hexadecimal digits.
         """
-        keys = {hashlib.sha256(spki).hexdigest(): spki for spki in spkis}
+        keys = {PublicKey.from_spki(spki).sha256: spki for spki in spkis}
         pins = frozenset(keys) | {_fingerprint(text) for text in fingerprints}
         default = "service-cert" if keys else "service-key" if pins else "none"
         return cls(pins, MappingProxyType(keys), kind=kind or default)
@@ -125,7 +124,7 @@ class TrustAnchor:
 
         A key that is not pinned is left out, so data at hand can complete an anchor but never widen it.
         """
-        found = {hashlib.sha256(spki).hexdigest(): spki for spki in spkis}
+        found = {PublicKey.from_spki(spki).sha256: spki for spki in spkis}
         known = {**self.keys, **{name: spki for name, spki in found.items() if name in self.fingerprints}}
         return TrustAnchor(self.fingerprints, MappingProxyType(known), self.trust_genesis, self.kind)
 

@@ -24,8 +24,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 from tallystick import _native
 from tallystick.errors import FormatError, LimitExceededError
@@ -52,8 +53,7 @@ _NAME = re.compile(
 _NAMES_SHOWN = 5
 
 
-@dataclass(frozen=True)
-class ChunkName:
+class ChunkName(NamedTuple):
     """What the name of a chunk file says.
 
     Attributes:
@@ -94,8 +94,7 @@ def parse_chunk_name(name: str) -> ChunkName | None:
     )
 
 
-@dataclass(frozen=True)
-class FileFinding:
+class FileFinding(NamedTuple):
     """Something about the files, as opposed to the transactions in them; codes as in ``docs/findings.md``."""
 
     code: str
@@ -106,8 +105,7 @@ class FileFinding:
     view: int | None = None
 
 
-@dataclass(frozen=True)
-class LedgerFile:
+class LedgerFile(NamedTuple):
     """A chunk file that may be read.
 
     Attributes:
@@ -145,8 +143,7 @@ class LedgerFile:
         return self.rank == 0
 
 
-@dataclass(frozen=True)
-class CoverPart:
+class CoverPart(NamedTuple):
     """The part of a file that is read: seqnos ``first`` to ``last`` (None: to its end)."""
 
     file: LedgerFile
@@ -154,8 +151,7 @@ class CoverPart:
     last: int | None
 
 
-@dataclass(frozen=True)
-class LedgerFiles:
+class LedgerFiles(NamedTuple):
     """What :func:`find_ledger_files` chose.
 
     Attributes:
@@ -396,7 +392,7 @@ def _settle_open_files(files: Sequence[LedgerFile], compare: bool) -> tuple[list
             loser, winner = (i, j) if loser_is_mine else (j, i)
             offset = offset_mine if loser_is_mine else offset_other
             findings.append(_judge_conflict(settled[loser], settled[winner], seqno, offset))
-            settled[loser] = replace(settled[loser], last=seqno - 1)
+            settled[loser] = settled[loser]._replace(last=seqno - 1)
     return [file for file in settled if file.last is None or file.last >= file.first], findings
 
 

@@ -10,13 +10,26 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from tallystick._native import LedgerScanner, MerkleTree, scan_file
+from tallystick._native import LedgerScanner, MerkleTree, SignatureBatch, scan_file
 from tallystick.ledger.source import is_url, local_copy
 
-__all__ = ["Engine", "ScanPart", "ThreadEngine", "in_order", "scan_part", "scan_parts"]
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from tallystick.ledger.directory import CoverPart
+
+__all__ = [
+    "Engine",
+    "ScanPart",
+    "StartedScan",
+    "ThreadEngine",
+    "in_order",
+    "scan_part",
+    "scan_parts",
+    "start_scan",
+]
 
 # Files scanned at a time from URLs: enough to keep a link busy while others are hashed, and a small spool.
 _MAX_THREADS = 8
@@ -78,6 +91,8 @@ class ThreadEngine:
 
     def scan(self, parts: Sequence[ScanPart], level: str, columns: bool) -> Iterator[bytes]:
         """See :class:`Engine`."""
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(self._jobs, thread_name_prefix="tallystick-scan") as pool:
             yield from in_order(lambda part: pool.submit(scan_part, part, level, columns), parts, self._jobs + 1)
 
@@ -122,3 +137,39 @@ def scan_parts(
         previous_view=previous_view,
         previous_was_signature=previous_was_signature,
     )
+
+
+class StartedScan(NamedTuple):
+    """A scan that goes on by itself until its batches are asked for.
+
+    Attributes:
+        scanner: gives the batches.
+        signatures: where the first node signatures are being verified under the certificates beside them, so that
+            submitting the same checks later finds them done; None below level full.
+    """
+
+    scanner: LedgerScanner
+    signatures: SignatureBatch | None
+
+
+def start_scan(
+    parts: Sequence[CoverPart], *, level: str = "full", jobs: int = 0, columns: bool = False
+) -> StartedScan | None:
+    """Begins to scan consecutive files in threads of the core; None if one of them is a URL.
+
+    The scan goes on from an empty tree if the files begin at seqno 1, else from the first tree in them.
+    """
+    if any(is_url(part.file.path) for part in parts):
+        return None
+    first = parts[0].first
+    scanner = scan_parts(
+        [ScanPart(part.file.path, part.first, part.last) for part in parts],
+        level=level,
+        jobs=jobs,
+        tree=MerkleTree() if first == 1 else None,
+        first_seqno=first,
+        columns=columns,
+    )
+    signatures = SignatureBatch(jobs=jobs) if level == "full" else None
+    scanner.start(signatures)
+    return StartedScan(scanner, signatures)

@@ -13,8 +13,8 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tallystick._native import ChunkFile
 from tallystick.errors import FormatError, LimitExceededError, UsageError
@@ -24,8 +24,7 @@ __all__ = ["ChunkFacts", "FoundFile", "chunk_facts", "is_url", "list_place", "lo
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-@dataclass(frozen=True)
-class FoundFile:
+class FoundFile(NamedTuple):
     """Something with a name in a directory, or a file that was named itself.
 
     Attributes:
@@ -43,8 +42,7 @@ class FoundFile:
     identity: object
 
 
-@dataclass(frozen=True)
-class ChunkFacts:
+class ChunkFacts(NamedTuple):
     """What choosing files needs to know of a chunk; as in :class:`tallystick._native.ChunkFile`."""
 
     first_seqno: int | None

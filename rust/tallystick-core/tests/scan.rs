@@ -15,7 +15,10 @@ use support::{
     Directory, RAW_TABLE, Service, TREE_TABLE, codes, findings, genesis, parts, scan, scan_with, seal, table,
 };
 use tallystick_core::ledger::EntryView;
-use tallystick_core::scan::{Batch, Level, Options, Part, SignatureRecord, Start};
+use tallystick_core::scan::{
+    Batch, Level, Options, Part, ScanAhead, ScanError, Scanner, SignatureRecord, Start,
+};
+use tallystick_core::signature::Batch as Checks;
 use tallystick_core::types::TxId;
 
 /// Three chunks of 3 × (5 writes and a signature).
@@ -179,7 +182,7 @@ fn scan_goes_on_from_a_checkpoint() {
     let directory = Directory::new();
     let (_, paths) = three_chunks(&directory);
     let options = Options { parts: parts(&paths[..1]), level: Level::Merkle, jobs: 1, start: genesis() };
-    let mut scanner = tallystick_core::scan::Scanner::new(options);
+    let mut scanner = Scanner::new(options);
     while scanner.next_batch().unwrap().is_some() {}
     let start = Start {
         tree: scanner.tree().cloned(),
@@ -464,10 +467,10 @@ fn unreadable_file_is_an_error_and_ends_the_scan() {
     let (_, mut paths) = three_chunks(&directory);
     paths.insert(1, directory.0.join("absent"));
     let options = Options { parts: parts(&paths), level: Level::Merkle, jobs: 2, start: genesis() };
-    let mut scanner = tallystick_core::scan::Scanner::new(options);
+    let mut scanner = Scanner::new(options);
     assert_eq!(scanner.next_batch().unwrap().map(|batch| batch.count), Some(18));
     let error = scanner.next_batch().unwrap_err();
-    assert!(matches!(error, tallystick_core::scan::ScanError::Io { file_index: 1, .. }), "{error}");
+    assert!(matches!(error, ScanError::Io { file_index: 1, .. }), "{error}");
     assert!(scanner.next_batch().unwrap().is_none());
 }
 
@@ -480,9 +483,61 @@ fn an_abandoned_scan_stops() {
     }
     let path = directory.chunk(&service.entries, false);
     let options = Options { parts: parts(&[path]), level: Level::Merkle, jobs: 2, start: genesis() };
-    let mut scanner = tallystick_core::scan::Scanner::new(options);
+    let mut scanner = Scanner::new(options);
     assert!(scanner.next_batch().unwrap().is_some());
     drop(scanner);
     let entry = EntryView::parse(&service.entries[0]).unwrap();
     assert_eq!(entry.txid(), TxId { view: 2, seqno: 1 });
+}
+
+#[test]
+fn scan_that_runs_ahead_gives_the_same_batches_and_trees() {
+    let directory = Directory::new();
+    let (_, paths) = three_chunks(&directory);
+    let options = || Options { parts: parts(&paths), level: Level::Merkle, jobs: 2, start: genesis() };
+    let mut plain = Scanner::new(options());
+    for started in [false, true] {
+        let mut ahead = ScanAhead::new(Scanner::new(options()));
+        let mut checks = Checks::new(2);
+        if started {
+            ahead.start(Some(checks.head_start())).unwrap();
+            ahead.start(None).unwrap();
+        }
+        let mut fresh = Scanner::new(options());
+        assert_eq!(ahead.tree(), fresh.tree());
+        while let Some(expected) = fresh.next_batch().unwrap() {
+            let batch = ahead.next_batch().unwrap().unwrap();
+            assert_eq!(format!("{batch:?}"), format!("{expected:?}"));
+            assert_eq!(ahead.tree(), fresh.tree());
+            assert_eq!(ahead.transactions(), fresh.transactions());
+            assert_eq!(ahead.bytes_read(), fresh.bytes_read());
+        }
+        assert!(ahead.next_batch().unwrap().is_none());
+        assert!(ahead.next_batch().unwrap().is_none());
+        // The certificates of this service are no certificates, and nobody has submitted a check.
+        assert_eq!((checks.finish(), checks.checked()), (vec![], 0));
+    }
+    // Both can be dropped before anything has been asked for, and in the middle.
+    let mut dropped = ScanAhead::new(Scanner::new(options()));
+    dropped.start(None).unwrap();
+    drop(dropped);
+    plain.next_batch().unwrap();
+}
+
+#[test]
+fn scan_that_runs_ahead_reports_what_stops_it() {
+    let directory = Directory::new();
+    let (_, mut paths) = three_chunks(&directory);
+    paths[1] = directory.0.join("missing");
+    let options = Options { parts: parts(&paths), level: Level::Merkle, jobs: 2, start: genesis() };
+    let mut ahead = ScanAhead::new(Scanner::new(options));
+    ahead.start(None).unwrap();
+    let error = loop {
+        match ahead.next_batch() {
+            Ok(batch) => assert!(batch.is_some()),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, ScanError::Io { file_index: 1, .. }));
+    assert!(ahead.next_batch().unwrap().is_none());
 }

@@ -5,13 +5,14 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyList};
 use tallystick_core::merkle::{Frontier, Tree};
-use tallystick_core::scan::{self, Level, Options, Part, ScanError, ScannedFold, Scanner, Start};
+use tallystick_core::scan::{self, Level, Options, Part, ScanAhead, ScanError, ScannedFold, Scanner, Start};
 use tallystick_core::types::{Digest, to_hex};
 
 use crate::error::{engine_failed, io};
 use crate::export::{TransactionRows, WriteRows, rows_of};
 use crate::ledger::Entry;
 use crate::merkle::MerkleTree;
+use crate::signature::SignatureBatch;
 
 #[pyclass(frozen, module = "tallystick._native")]
 struct ScanFinding(scan::Finding);
@@ -274,7 +275,7 @@ fn seqno_of(
 
 enum Source {
     /// All of it here, in threads of its own.
-    Files(Box<Scanner>),
+    Files(Box<ScanAhead>),
     /// The fold alone, over what was scanned elsewhere.
     Scanned { fold: Box<ScannedFold>, outcomes: Py<PyIterator> },
 }
@@ -343,7 +344,7 @@ impl LedgerScanner {
         if columns {
             scanner.collect_columns();
         }
-        Ok(Self { source: Source::Files(Box::new(scanner)) })
+        Ok(Self { source: Source::Files(Box::new(ScanAhead::new(scanner))) })
     }
 
     #[staticmethod]
@@ -362,6 +363,13 @@ impl LedgerScanner {
         let start = Start { tree, first_seqno, previous_view, previous_was_signature };
         let fold = Box::new(ScannedFold::new(level_from_py(level)?, start));
         Ok(Self { source: Source::Scanned { fold, outcomes: outcomes.try_iter()?.unbind() } })
+    }
+
+    #[pyo3(signature = (signatures=None))]
+    fn start(&mut self, py: Python<'_>, signatures: Option<PyRef<'_, SignatureBatch>>) -> PyResult<()> {
+        let Source::Files(scanner) = &mut self.source else { return Ok(()) };
+        let head_start = signatures.map(|batch| batch.head_start(py));
+        scanner.start(head_start).map_err(|error| io(&error, ""))
     }
 
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {

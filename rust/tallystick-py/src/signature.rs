@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use tallystick_core::signature::{Batch, Check, Claim, Hash, PublicKey as CoreKey, record_checks};
+use tallystick_core::signature::{Batch, Check, Claim, Hash, HeadStart, PublicKey as CoreKey, record_checks};
 use tallystick_core::types::to_hex;
 
 use crate::error::coded;
@@ -89,6 +89,10 @@ impl SignatureBatch {
     pub(crate) fn submit(&self, py: Python<'_>, checks: Vec<(u64, Check)>) {
         // Both the lock and a full queue may block, so neither is waited for with the GIL.
         py.detach(|| self.lock().submit(checks));
+    }
+
+    pub(crate) fn head_start(&self, py: Python<'_>) -> HeadStart {
+        py.detach(|| self.lock().head_start())
     }
 
     fn lock(&self) -> MutexGuard<'_, Batch> {

@@ -119,7 +119,8 @@ class Validation:
         self._ledger = TrustedLedger(self.state, self._log, self._roots_before)
         self._checker: SignatureChecker | None = None
         if full:
-            self._checker = SignatureChecker(self._ledger, self._log, candidate_keys=(), place=self._place, jobs=_JOBS)
+            batch = _native.SignatureBatch(jobs=_JOBS)
+            self._checker = SignatureChecker(self._ledger, self._log, candidate_keys=(), place=self._place, batch=batch)
         self._tree: _native.MerkleTree | None = None
         self._run: list[_native.Entry] = []
         self._places: list[str | None] = []

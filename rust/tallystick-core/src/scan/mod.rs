@@ -7,6 +7,7 @@
 //! 3. the fold, in ledger order, in the thread of whoever asks for the next batch.
 //!
 //! What is found does not depend on the number of workers.
+mod ahead;
 mod budget;
 mod finding;
 mod fold;
@@ -23,6 +24,7 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle, available_parallelism};
 
+pub use ahead::ScanAhead;
 pub use finding::{CODES, Finding, ScanCode};
 pub use fold::Start;
 pub use record::SignatureRecord;

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle, available_parallelism};
 
-use super::PublicKey;
+use super::{HeadStart, PublicKey};
 use crate::types::Digest;
 
 /// Checks that may wait; beyond it `submit` blocks. A few milliseconds of work for each core, a few MiB.
@@ -111,11 +111,15 @@ impl State {
         if self.verdicts.len() >= MAX_REMEMBERED {
             self.verdicts.retain(|_, verdict| matches!(verdict, Verdict::Pending(_)));
         }
+        self.queue_new(check, vec![tag]);
+        true
+    }
+
+    fn queue_new(&mut self, check: Check, tags: Vec<u64>) {
         let check = Arc::new(check);
-        self.verdicts.insert(Arc::clone(&check), Verdict::Pending(vec![tag]));
+        self.verdicts.insert(Arc::clone(&check), Verdict::Pending(tags));
         self.queue.push_back(check);
         self.outstanding += 1;
-        true
     }
 
     fn settle(&mut self, check: &Arc<Check>, holds: bool) {
@@ -166,6 +170,25 @@ impl Shared {
     }
 }
 
+/// Lets checks into a batch that nobody has submitted yet: their verdicts wait there.
+pub(super) struct Early(Arc<Shared>);
+
+impl Early {
+    /// Queues a check, unless it is there already. False, and nothing done, once checks are submitted or the queue is
+    /// full.
+    pub fn offer(&self, check: Check) -> bool {
+        let mut state = self.0.lock();
+        if state.submitted > 0 || state.closed || state.queue.len() >= MAX_WAITING {
+            return false;
+        }
+        if !state.verdicts.contains_key(&check) {
+            state.queue_new(check, Vec::new());
+            self.0.work.notify_one();
+        }
+        true
+    }
+}
+
 /// A bounded queue of signature checks with workers of its own.
 pub struct Batch {
     shared: Arc<Shared>,
@@ -200,6 +223,12 @@ impl Batch {
                 }
             }
         }
+    }
+
+    /// Lets node signatures be verified before anything is submitted; see [`HeadStart`].
+    pub fn head_start(&mut self) -> HeadStart {
+        self.start();
+        HeadStart::new(Early(Arc::clone(&self.shared)))
     }
 
     fn start(&mut self) {
@@ -326,6 +355,27 @@ mod tests {
             (5, good),
         ]);
         assert_eq!(batch.finish(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_was_checked_early_is_not_checked_again_and_says_nothing_by_itself() {
+        let checks = checks(40, |tag| if tag % 5 == 0 { tag + 1 } else { tag });
+        let mut batch = Batch::new(2);
+        drop(batch.head_start());
+        let early = Early(Arc::clone(&batch.shared));
+        for (_, check) in checks.iter().take(20) {
+            assert!(early.offer(check.clone()));
+            assert!(early.offer(check.clone()));
+        }
+        // Nobody has asked, so that nothing failed.
+        assert_eq!(batch.finish(), [0; 0]);
+        assert_eq!(batch.checked(), 0);
+        batch.submit(checks.clone());
+        assert!(!early.offer(checks[39].1.clone()));
+        assert_eq!(batch.finish(), [0, 5, 10, 15, 20, 25, 30, 35]);
+        assert_eq!(batch.checked(), 40);
+        drop(batch);
+        assert!(!early.offer(checks[0].1.clone()));
     }
 
     #[test]
