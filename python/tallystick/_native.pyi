@@ -6,7 +6,9 @@ a limit raises ``LimitExceededError``; files that cannot be read raise ``OSError
 """
 
 import builtins
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import final
 
 __version__: str
@@ -898,3 +900,182 @@ class NodeGovernance:
         console: Callable[[str, str], object] | None = None,
     ) -> ScriptFailure | None:
         """Runs ``apply``; ``effect(function, arguments as a JSON array)`` answers privileged functions."""
+
+# ---------------------------------------------------------------- a node's data plane
+
+class ConflictError(Exception):
+    """A transaction read something that has changed since: run it again."""
+
+@final
+class NodeTransaction:
+    """An open transaction: reads see one snapshot and the transaction's own writes. Dropping it leaves no trace.
+
+    Methods that take a map raise ``ValueError`` when no map can have that name.
+    """
+
+    def get(self, map: str, key: bytes) -> bytes | None: ...
+    def set(self, map: str, key: bytes, value: bytes) -> None: ...
+    def remove(self, map: str, key: bytes) -> None:
+        """Removes ``key``; the removal is recorded even when the key is absent, as CCF does."""
+    def clear(self, map: str) -> None:
+        """Removes every visible key."""
+    def entries(self, map: str) -> list[tuple[bytes, bytes]]:
+        """Every visible key and value, ascending by key. Any change of the map then conflicts."""
+    def size(self, map: str) -> int:
+        """Number of visible keys. Any change of the map then conflicts."""
+    def version_of_previous_write(self, map: str, key: bytes) -> int | None:
+        """Seqno at which the visible value was written; None for absent keys and the transaction's own writes."""
+    def writes(self) -> dict[str, dict[bytes, bytes | None]]:
+        """The changes so far; None is a removal."""
+    @property
+    def read_only(self) -> bool:
+        """Whether it changes nothing."""
+    @property
+    def untouched(self) -> bool:
+        """Whether it touched no map at all."""
+    @property
+    def root(self) -> bytes | None:
+        """Merkle root over everything up to the snapshot, when ``begin_with_root`` opened it."""
+
+@final
+class NodeRequest:
+    """A request, read whole and within the limits of its interface."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str:
+        """As sent, still percent-encoded, without the query."""
+    @property
+    def query(self) -> str:
+        """As sent, without the question mark; empty when there is none."""
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def headers(self) -> dict[str, str]:
+        """By lower-case name."""
+    @property
+    def interface(self) -> str:
+        """Name of the interface."""
+    @property
+    def session_id(self) -> int:
+        """Of the connection, unique within the process."""
+    @property
+    def client_certificate(self) -> bytes | None:
+        """DER of the certificate whose key the client proved to hold; nothing else about it was judged."""
+
+@final
+class NodeRuntime:
+    """The data plane of one node: store, sequencer, ledger files, HTTP front. Threads of its own, no GIL needed."""
+
+    def __new__(
+        cls,
+        ledger_directory: str | os.PathLike[str],
+        ledger_secret: bytes,
+        signer: Callable[[bytes, int, int], tuple[bytes, bytes, str, str]],
+        observer: Callable[[int, int, str | None], object],
+        *,
+        read_only_directories: Sequence[str | os.PathLike[str]] = ...,
+        view: int = 2,
+        signature_tx_count: int = 5000,
+        signature_delay_ms: int = 1000,
+        chunk_size: int = 5_000_000,
+        max_uncommitted: int = 10_000,
+        cose_only: bool = False,
+        sync: bool = True,
+    ) -> NodeRuntime:
+        """Starts a new service's data plane: an empty ledger directory, ``ledger_secret`` (32 bytes) from seqno 1 on.
+
+        ``signer(root, view, seqno)`` returns the node's ECDSA signature over the root used as a digest (DER),
+        the service's COSE_Sign1 with the root detached, the node's id and its endorsed certificate (PEM).
+        ``observer(view, seqno, None)`` hears of each batch that is committed, ``observer(0, 0, text)`` of
+        trouble with the ledger. Both are called on threads of the runtime; neither may call ``commit``.
+
+        Raises:
+            ValueError: the secret is not 32 bytes long.
+            RuntimeError: the ledger directory is not empty or cannot be written.
+        """
+    def begin(self) -> NodeTransaction: ...
+    def begin_with_root(self) -> NodeTransaction:
+        """A transaction that also knows the Merkle root over its snapshot."""
+    def commit(
+        self,
+        transaction: NodeTransaction,
+        *,
+        claims_digest: bytes | None = None,
+        close_chunk: bool = False,
+        close_before: bool = False,
+        install_secret: bytes | None = None,
+    ) -> tuple[int, int]:
+        """Commits locally and returns view and seqno; the batch that holds it is committed later.
+
+        Without writes, the result is the version that was read. ``close_chunk`` ends the ledger chunk at the
+        next signature transaction, ``close_before`` before this transaction. ``install_secret`` is the ledger
+        secret (32 bytes) from the next transaction on.
+
+        Raises:
+            ConflictError: run it again from ``begin``.
+            ValueError: a digest or secret of another length.
+            RuntimeError: the runtime has stopped, or the root cannot be signed.
+        """
+    def sign_pending(self) -> tuple[int, int] | None:
+        """Emits a signature transaction now, if anything waits for one."""
+    def wait_committed(self, seqno: int, timeout_ms: int) -> bool:
+        """Whether ``seqno`` is committed by then. Releases the GIL."""
+    def status(self, view: int, seqno: int) -> str:
+        """``Unknown``, ``Pending``, ``Committed`` or ``Invalid``."""
+    def view_at(self, seqno: int) -> int | None: ...
+    def view_history(self) -> list[int]:
+        """First seqno of each view; view v is at index v - 1."""
+    @property
+    def committed(self) -> tuple[int, int]:
+        """View and seqno of the last committed transaction."""
+    @property
+    def last_seqno(self) -> int:
+        """Last transaction executed here, committed or not."""
+    @property
+    def last_signature(self) -> int | None:
+        """Seqno of the last signature transaction, committed or not."""
+    @property
+    def saturated(self) -> bool:
+        """Whether so much waits for commit that writers should be told to come back later."""
+    def latest_secret(self) -> tuple[int, bytes] | None:
+        """First seqno and bytes of the newest ledger secret."""
+    def secret_at(self, seqno: int) -> bytes | None:
+        """The ledger secret in force at ``seqno``."""
+    def evidence(self, view: int, seqno: int) -> tuple[bytes, bytes, int, str] | None:
+        """Entry, covering signature's entry, its seqno, and commit evidence; None while it is not committed."""
+    def read_entry(self, seqno: int) -> bytes:
+        """The ledger entry of ``seqno``, header included.
+
+        Raises:
+            RuntimeError: no ledger file holds it, or the file is damaged.
+        """
+    def committed_chunks(self) -> list[tuple[int, int, pathlib.Path]]:
+        """First and last seqno and path of each committed chunk, ascending."""
+    def set_identity(self, identity: str, certificate_pem: str, private_key_pem: str) -> None:
+        """What the interfaces that share ``identity`` present from the next handshake on. Empty until it is set.
+
+        Raises:
+            RuntimeError: a PEM cannot be read, or certificate and key do not fit.
+        """
+    def serve(
+        self,
+        interfaces: Sequence[tuple[str, str, str, str | None, dict[str, int]]],
+        handler: Callable[[NodeRequest], tuple[int, list[tuple[str, str]], bytes, bool]],
+        workers: int,
+    ) -> list[tuple[str, str]]:
+        """Opens interfaces and returns the name and bound address of each.
+
+        An interface is its name, address, ``HTTP1`` or ``HTTP2``, name of its TLS identity (None: plain TCP) and
+        limits by their names in CCF's configuration, with ``idle_timeout_ms`` (0: never). ``handler`` returns
+        status, headers, body and whether to close the connection; it runs on up to ``workers`` threads.
+
+        Raises:
+            ValueError: an address or limit that is not one.
+            RuntimeError: an address cannot be bound.
+        """
+    def session_counters(self) -> list[tuple[str, int, int, int, int, int]]:
+        """Per interface: name, open sessions, most at once, parsing errors, bodies too large, headers too large."""
+    def stop(self) -> None:
+        """Closes the interfaces, signs and writes what is pending, ends every thread. Calling it again does nothing."""

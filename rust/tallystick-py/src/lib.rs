@@ -1,4 +1,4 @@
-//! `tallystick._native`: the binding of `tallystick-core`. It converts and releases the GIL; it decides nothing.
+//! `tallystick._native`: the binding of the Rust crates. It converts and releases the GIL; it decides nothing.
 use pyo3::prelude::*;
 
 mod cose;
@@ -7,6 +7,7 @@ mod export;
 mod js;
 mod ledger;
 mod merkle;
+mod node;
 mod receipt;
 mod scan;
 mod secrets;
@@ -22,6 +23,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     js::register(module)?;
     ledger::register(module)?;
     merkle::register(module)?;
+    node::register(module)?;
     receipt::register(module)?;
     scan::register(module)?;
     secrets::register(module)?;

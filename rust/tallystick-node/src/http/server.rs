@@ -1,0 +1,477 @@
+//! Listening sockets, sessions and their caps, and the way from bytes to a [`Request`].
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use super::tls::{TlsError, TlsIdentity, server_config};
+use super::{Handler, Request, Response, Session, odata};
+
+/// A handshake that takes longer than this is abandoned: an idle client must not hold a session slot.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Headers that trickle in for longer than this end the connection (slow-loris).
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A body that trickles in for longer than this ends the request.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long open requests may take to finish once the server is told to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Room for all headers of a request, whatever the limit on each.
+const MAX_HEAD_BYTES: usize = 512 * 1024;
+
+/// What an interface speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// Limits of one interface, with CCF's defaults.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest body, bytes.
+    pub max_body_size: usize,
+    /// Largest header name or value, bytes.
+    pub max_header_size: usize,
+    /// Most headers in a request.
+    pub max_headers_count: usize,
+    /// Sessions beyond this many are answered 503.
+    pub max_open_sessions_soft: usize,
+    /// Sessions beyond this many are closed at once.
+    pub max_open_sessions_hard: usize,
+    /// HTTP/2: streams open at once.
+    pub max_concurrent_streams: u32,
+    /// HTTP/2: initial window, bytes.
+    pub initial_window_size: u32,
+    /// HTTP/2: largest frame, bytes.
+    pub max_frame_size: u32,
+    /// Sessions without a request for this long are closed; `None` means never.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body_size: 1024 * 1024,
+            max_header_size: 16 * 1024,
+            max_headers_count: 256,
+            max_open_sessions_soft: 1000,
+            max_open_sessions_hard: 1010,
+            max_concurrent_streams: 100,
+            initial_window_size: 64 * 1024,
+            max_frame_size: 16 * 1024,
+            idle_timeout: Some(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// An interface to open.
+#[derive(Debug)]
+pub struct Interface {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Address to bind; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Its TLS identity; `None` is plain TCP.
+    pub identity: Option<Arc<TlsIdentity>>,
+    /// Its limits.
+    pub limits: Limits,
+}
+
+/// What an interface has seen.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Sessions open now.
+    pub active: AtomicUsize,
+    /// Most sessions open at once so far.
+    pub peak: AtomicUsize,
+    /// Requests that could not be parsed.
+    pub parsing: AtomicU64,
+    /// Bodies over the limit.
+    pub payload_too_large: AtomicU64,
+    /// Headers over the limit.
+    pub header_too_large: AtomicU64,
+}
+
+/// An interface that is listening.
+#[derive(Debug)]
+pub struct BoundInterface {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The address that it got.
+    pub address: SocketAddr,
+    /// Its limits.
+    pub limits: Limits,
+    /// Its counters.
+    pub counters: Arc<Counters>,
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// An address cannot be bound.
+    #[error("interface {name} cannot listen on {address}: {source}")]
+    Bind {
+        /// Interface.
+        name: Arc<str>,
+        /// Address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Threads cannot be started.
+    #[error("the server's threads cannot start: {0}")]
+    Runtime(std::io::Error),
+}
+
+/// Runs interfaces until it is dropped or stopped.
+#[derive(Debug)]
+pub struct Server {
+    runtime: Option<tokio::runtime::Runtime>,
+    stop: watch::Sender<bool>,
+    interfaces: Vec<BoundInterface>,
+}
+
+struct Listening {
+    name: Arc<str>,
+    protocol: Protocol,
+    limits: Limits,
+    counters: Arc<Counters>,
+    acceptor: Option<TlsAcceptor>,
+    handler: Arc<dyn Handler>,
+    next_session: Arc<AtomicU64>,
+}
+
+impl Server {
+    /// Binds every interface and begins to serve `handler` on them.
+    ///
+    /// Handlers run on `workers` threads, which may block: a request that takes long holds its own thread only.
+    ///
+    /// # Errors
+    /// [`ServerError`] when an address cannot be bound or TLS cannot be set up; nothing is left running.
+    pub fn start(
+        interfaces: Vec<Interface>,
+        workers: usize,
+        handler: Arc<dyn Handler>,
+    ) -> Result<Self, ServerError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(workers.max(1))
+            .thread_name("http")
+            .enable_all()
+            .build()
+            .map_err(ServerError::Runtime)?;
+        let (stop, stopped) = watch::channel(false);
+        let next_session = Arc::new(AtomicU64::new(1));
+        let mut bound = Vec::with_capacity(interfaces.len());
+        for interface in interfaces {
+            let failed = |source| ServerError::Bind {
+                name: Arc::clone(&interface.name),
+                address: interface.address,
+                source,
+            };
+            let listener = StdListener::bind(interface.address).map_err(failed)?;
+            listener.set_nonblocking(true).map_err(failed)?;
+            let address = listener.local_addr().map_err(failed)?;
+            let acceptor = match &interface.identity {
+                Some(identity) => {
+                    let alpn: &[u8] = match interface.protocol {
+                        Protocol::Http1 => b"http/1.1",
+                        Protocol::Http2 => b"h2",
+                    };
+                    Some(TlsAcceptor::from(Arc::new(server_config(Arc::clone(identity), alpn)?)))
+                }
+                None => None,
+            };
+            let listening = Arc::new(Listening {
+                name: Arc::clone(&interface.name),
+                protocol: interface.protocol,
+                limits: interface.limits.clone(),
+                counters: Arc::default(),
+                acceptor,
+                handler: Arc::clone(&handler),
+                next_session: Arc::clone(&next_session),
+            });
+            let listener = {
+                let _inside = runtime.enter();
+                TcpListener::from_std(listener).map_err(failed)?
+            };
+            bound.push(BoundInterface {
+                name: interface.name,
+                address,
+                limits: interface.limits,
+                counters: Arc::clone(&listening.counters),
+            });
+            runtime.spawn(accept(listener, listening, stopped.clone()));
+        }
+        Ok(Self { runtime: Some(runtime), stop, interfaces: bound })
+    }
+
+    /// The interfaces, with the addresses that they got.
+    #[must_use]
+    pub fn interfaces(&self) -> &[BoundInterface] {
+        &self.interfaces
+    }
+
+    /// Stops accepting, lets open requests finish for a while, and ends.
+    pub fn stop(&mut self) {
+        let _ = self.stop.send(true);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(DRAIN_TIMEOUT);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn accept(listener: TcpListener, listening: Arc<Listening>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                // Out of descriptors, most likely: give others the time to close some.
+                Err(_) => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            _ = stopped.changed() => return,
+        };
+        let open = listening.counters.active.fetch_add(1, Ordering::Relaxed) + 1;
+        let guard = SessionGuard(Arc::clone(&listening.counters));
+        if open > listening.limits.max_open_sessions_hard {
+            continue;
+        }
+        listening.counters.peak.fetch_max(open, Ordering::Relaxed);
+        let over_soft_cap = open > listening.limits.max_open_sessions_soft;
+        tokio::spawn(session(stream, Arc::clone(&listening), over_soft_cap, guard, stopped.clone()));
+    }
+}
+
+/// Counts a session as closed when it goes, however it ends.
+struct SessionGuard(Arc<Counters>);
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn session(
+    stream: TcpStream,
+    listening: Arc<Listening>,
+    over_soft_cap: bool,
+    guard: SessionGuard,
+    stopped: watch::Receiver<bool>,
+) {
+    let _guard = guard;
+    let _ = stream.set_nodelay(true);
+    match listening.acceptor.clone() {
+        None => serve(stream, None, listening, over_soft_cap, stopped).await,
+        Some(acceptor) => {
+            let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await
+            else {
+                listening.counters.parsing.fetch_add(1, Ordering::Relaxed);
+                return;
+            };
+            let certificate = stream
+                .get_ref()
+                .1
+                .peer_certificates()
+                .and_then(|chain| chain.first())
+                .map(|certificate| Bytes::copy_from_slice(certificate));
+            serve(stream, certificate, listening, over_soft_cap, stopped).await;
+        }
+    }
+}
+
+async fn serve<Stream>(
+    stream: Stream,
+    client_certificate: Option<Bytes>,
+    listening: Arc<Listening>,
+    over_soft_cap: bool,
+    mut stopped: watch::Receiver<bool>,
+) where
+    Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let http2 = listening.protocol == Protocol::Http2;
+    let session = Arc::new(Session {
+        id: listening.next_session.fetch_add(1, Ordering::Relaxed),
+        interface: Arc::clone(&listening.name),
+        client_certificate,
+        http2,
+    });
+    let limits = listening.limits.clone();
+    let counters = Arc::clone(&listening.counters);
+    let activity = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&activity);
+    let service = service_fn(move |request| {
+        seen.fetch_add(1, Ordering::Relaxed);
+        respond(request, Arc::clone(&session), Arc::clone(&listening), over_soft_cap)
+    });
+    let io = TokioIo::new(stream);
+    let connection = async {
+        if http2 {
+            let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(limits.max_concurrent_streams)
+                .initial_stream_window_size(limits.initial_window_size)
+                .max_frame_size(limits.max_frame_size)
+                .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX));
+            builder.serve_connection(io, service).await
+        } else {
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            builder
+                .timer(TokioTimer::new())
+                .pipeline_flush(true)
+                .header_read_timeout(limits.idle_timeout.unwrap_or(HEADER_TIMEOUT).max(HEADER_TIMEOUT))
+                .max_headers(limits.max_headers_count.saturating_add(1))
+                .max_buf_size(MAX_HEAD_BYTES);
+            builder.serve_connection(io, service).await
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = connection => outcome,
+        () = idle(limits.idle_timeout, &activity) => return,
+        _ = stopped.changed() => return,
+    };
+    if outcome.is_err_and(|error| error.is_parse()) {
+        counters.parsing.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Returns when no request has begun for `timeout`.
+async fn idle(timeout: Option<Duration>, activity: &AtomicU64) {
+    let Some(timeout) = timeout else {
+        return std::future::pending().await;
+    };
+    let mut last = activity.load(Ordering::Relaxed);
+    loop {
+        tokio::time::sleep(timeout).await;
+        let now = activity.load(Ordering::Relaxed);
+        if now == last {
+            return;
+        }
+        last = now;
+    }
+}
+
+async fn respond(
+    request: http::Request<Incoming>,
+    session: Arc<Session>,
+    listening: Arc<Listening>,
+    over_soft_cap: bool,
+) -> Result<http::Response<Full<Bytes>>, Infallible> {
+    let http2 = session.http2;
+    let answer = if over_soft_cap {
+        odata(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "SessionCapExhausted",
+            "Service is currently busy and unable to serve new connections",
+        )
+    } else {
+        match read(request, session, &listening).await {
+            Ok(request) => {
+                let handler = Arc::clone(&listening.handler);
+                // Handlers execute application code and may take seconds; the other tasks of this thread move on.
+                tokio::task::block_in_place(move || handler.handle(request))
+            }
+            Err(refusal) => refusal,
+        }
+    };
+    Ok(render(answer, http2))
+}
+
+async fn read(
+    request: http::Request<Incoming>,
+    session: Arc<Session>,
+    listening: &Listening,
+) -> Result<Request, Response> {
+    let limits = &listening.limits;
+    let (parts, body) = request.into_parts();
+    let longest = parts.headers.iter().map(|(name, value)| name.as_str().len().max(value.len())).max();
+    if parts.headers.len() > limits.max_headers_count
+        || longest.is_some_and(|size| size > limits.max_header_size)
+    {
+        listening.counters.header_too_large.fetch_add(1, Ordering::Relaxed);
+        return Err(closing(odata(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "RequestHeaderTooLarge",
+            &format!(
+                "Headers exceed the limits of this interface: {} headers, {} bytes each",
+                limits.max_headers_count, limits.max_header_size
+            ),
+        )));
+    }
+    let collected =
+        tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limits.max_body_size).collect()).await;
+    let body = match collected {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            listening.counters.payload_too_large.fetch_add(1, Ordering::Relaxed);
+            return Err(closing(odata(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "RequestBodyTooLarge",
+                &format!("Body exceeds the limit of this interface: {} bytes", limits.max_body_size),
+            )));
+        }
+        Ok(Err(_)) => {
+            listening.counters.parsing.fetch_add(1, Ordering::Relaxed);
+            return Err(closing(Response::new(StatusCode::BAD_REQUEST, "The body could not be read")));
+        }
+        Err(_) => {
+            return Err(closing(Response::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "The body took too long to arrive",
+            )));
+        }
+    };
+    Ok(Request {
+        method: parts.method,
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts.headers,
+        body,
+        session,
+    })
+}
+
+fn closing(mut response: Response) -> Response {
+    response.close = true;
+    response
+}
+
+fn render(answer: Response, http2: bool) -> http::Response<Full<Bytes>> {
+    let mut response = http::Response::new(Full::new(answer.body.clone()));
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    if answer.status != StatusCode::NO_CONTENT {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
+    }
+    if answer.close && !http2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}

@@ -1,0 +1,346 @@
+//! Chunk files and their life (CCF: ledger files).
+//!
+//! ```text
+//! ledger_<first>                    being written, and after completion until its last entry is committed
+//! ledger_<first>-<last>.committed   completed and committed
+//! ```
+//!
+//! What a crash leaves behind: a chunk is written front to back, so the worst is a half-written last entry in
+//! the open file, or an offset table without the header that points to it. Both read as an open chunk whose
+//! tail is cut. A committed name is only ever given, by one rename, to a file that is complete and synced.
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+const HEADER_BYTES: u64 = 8;
+/// Committed chunks whose files stay open for reading.
+const OPEN_FILES: usize = 16;
+
+/// How the ledger is kept.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where chunks are written.
+    pub directory: PathBuf,
+    /// Other places to read committed chunks from.
+    pub read_only: Vec<PathBuf>,
+    /// Whether each batch is forced to the disk before it counts as written. CCF itself stops at the
+    /// kernel's cache, which survives the process but not the machine.
+    pub sync: bool,
+}
+
+/// Why the ledger could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The disk failed us; nothing of the batch counts as written.
+    #[error("ledger file {}: {source}", path.display())]
+    Io {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The directory of a new service holds something.
+    #[error("On start, ledger directory should not exist or be empty ({})", .0.display())]
+    NotEmpty(PathBuf),
+    /// No file holds the transaction.
+    #[error("no ledger file holds seqno {0}")]
+    Missing(u64),
+    /// A file does not hold what its name or table says.
+    #[error("ledger file {} is damaged near seqno {seqno}: {reason}", path.display())]
+    Damaged {
+        /// File.
+        path: PathBuf,
+        /// Seqno looked for.
+        seqno: u64,
+        /// What is wrong.
+        reason: &'static str,
+    },
+}
+
+#[derive(Debug)]
+struct Chunk {
+    first: u64,
+    path: PathBuf,
+    file: Arc<File>,
+    /// Offset of each entry.
+    positions: Vec<u32>,
+    /// End of the last entry, which is where the next one goes.
+    end: u64,
+    complete: bool,
+    /// Its last entry says that it ends there; the offset table may still be owed.
+    closing: bool,
+}
+
+impl Chunk {
+    fn last(&self) -> u64 {
+        self.first + self.positions.len() as u64 - 1
+    }
+
+    fn error(&self, source: io::Error) -> LedgerError {
+        LedgerError::Io { path: self.path.clone(), source }
+    }
+}
+
+#[derive(Debug)]
+struct Committed {
+    first: u64,
+    last: u64,
+    path: PathBuf,
+    table: u64,
+    file: Option<Arc<File>>,
+}
+
+/// The files of one node's ledger. One writer; readers may come at any time.
+#[derive(Debug)]
+pub struct LedgerFiles {
+    options: Options,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Chunks that are not wholly committed, oldest first; only the last may be incomplete.
+    live: VecDeque<Chunk>,
+    committed: Vec<Committed>,
+    open_order: VecDeque<u64>,
+}
+
+impl LedgerFiles {
+    /// The ledger of a new service: the directory is made, and must be empty.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it is not, or cannot be made.
+    pub fn create(options: Options) -> Result<Self, LedgerError> {
+        let failed = |source| LedgerError::Io { path: options.directory.clone(), source };
+        fs::create_dir_all(&options.directory).map_err(failed)?;
+        if fs::read_dir(&options.directory).map_err(failed)?.next().is_some() {
+            return Err(LedgerError::NotEmpty(options.directory));
+        }
+        Ok(Self { options, inner: Mutex::default() })
+    }
+
+    /// Appends the entries of one batch, the first of them being transaction `first`.
+    ///
+    /// `close_before` ends the current chunk first; `close_after` ends it after the batch. Either the whole
+    /// batch is written (and synced, if asked for), or the error leaves the files as they were.
+    ///
+    /// # Errors
+    /// [`LedgerError::Io`]; the same batch may be appended again later.
+    pub fn append(
+        &self,
+        first: u64,
+        entries: &[bytes::Bytes],
+        close_before: bool,
+        close_after: bool,
+    ) -> Result<(), LedgerError> {
+        let mut inner = self.inner.lock();
+        let owed = inner.live.back().is_some_and(|chunk| chunk.closing);
+        if close_before || owed {
+            self.complete_last(&mut inner)?;
+        }
+        if inner.live.back().is_none_or(|chunk| chunk.complete) {
+            inner.live.push_back(self.start_chunk(first)?);
+        }
+        let Some(chunk) = inner.live.back_mut() else {
+            return Err(LedgerError::Missing(first));
+        };
+        let mut positions = Vec::with_capacity(entries.len());
+        let mut buffer = Vec::with_capacity(entries.iter().map(bytes::Bytes::len).sum());
+        for entry in entries {
+            let position = chunk.end + buffer.len() as u64;
+            positions.push(u32::try_from(position).map_err(|_| {
+                chunk.error(io::Error::new(io::ErrorKind::FileTooLarge, "a chunk ends below 4 GiB"))
+            })?);
+            buffer.extend_from_slice(entry);
+        }
+        let written = chunk.file.write_all_at(&buffer, chunk.end).and_then(|()| self.sync(&chunk.file));
+        if let Err(source) = written {
+            // Cut off what may have been written, so that a later attempt starts from a clean end. Should
+            // that fail as well, the attempt overwrites it.
+            let _ = chunk.file.set_len(chunk.end);
+            return Err(chunk.error(source));
+        }
+        chunk.end += buffer.len() as u64;
+        chunk.positions.extend(positions);
+        if close_after {
+            chunk.closing = true;
+            // The batch is written, whatever becomes of the offset table: a failure here must not have it
+            // written twice. The next append or commit completes the chunk first.
+            let _ = self.complete_last(&mut inner);
+        }
+        Ok(())
+    }
+
+    /// Renames every chunk whose last entry is at or before `seqno`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Io`]; calling it again goes on where it stopped.
+    pub fn commit(&self, seqno: u64) -> Result<(), LedgerError> {
+        let mut inner = self.inner.lock();
+        if inner.live.back().is_some_and(|chunk| chunk.closing) {
+            self.complete_last(&mut inner)?;
+        }
+        while let Some(chunk) = inner.live.front().filter(|chunk| chunk.complete && chunk.last() <= seqno) {
+            let (first, last, table) = (chunk.first, chunk.last(), chunk.end);
+            let path = self.options.directory.join(format!("ledger_{first}-{last}.committed"));
+            fs::rename(&chunk.path, &path).map_err(|source| chunk.error(source))?;
+            inner.live.pop_front();
+            inner.committed.push(Committed { first, last, path, table, file: None });
+            self.sync_directory()?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the entry of transaction `seqno`.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when no file holds it, or the file is damaged.
+    pub fn read(&self, seqno: u64) -> Result<Vec<u8>, LedgerError> {
+        let (path, file, position) = self.locate(seqno)?;
+        let failed = |source| LedgerError::Io { path: path.clone(), source };
+        let mut header = [0; 8];
+        file.read_exact_at(&mut header, position).map_err(failed)?;
+        let mut size = [0; 8];
+        size.iter_mut().zip(header.iter().skip(2)).for_each(|(target, byte)| *target = *byte);
+        let length = u64::from_le_bytes(size) + 8;
+        let end =
+            position.checked_add(length).filter(|end| file.metadata().is_ok_and(|file| *end <= file.len()));
+        if end.is_none() {
+            return Err(LedgerError::Damaged {
+                path,
+                seqno,
+                reason: "an entry runs past the end of the file",
+            });
+        }
+        let length = usize::try_from(length).map_err(|_| LedgerError::Damaged {
+            path: path.clone(),
+            seqno,
+            reason: "an entry is too large",
+        })?;
+        let mut entry = vec![0; length];
+        file.read_exact_at(&mut entry, position).map_err(failed)?;
+        Ok(entry)
+    }
+
+    /// Last transaction written, 0 when there is none.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        let inner = self.inner.lock();
+        let live = inner.live.iter().rev().find(|chunk| !chunk.positions.is_empty()).map(Chunk::last);
+        live.or_else(|| inner.committed.last().map(|chunk| chunk.last)).unwrap_or_default()
+    }
+
+    /// Committed chunks: first and last seqno and path, ascending.
+    #[must_use]
+    pub fn committed(&self) -> Vec<(u64, u64, PathBuf)> {
+        self.inner
+            .lock()
+            .committed
+            .iter()
+            .map(|chunk| (chunk.first, chunk.last, chunk.path.clone()))
+            .collect()
+    }
+
+    fn locate(&self, seqno: u64) -> Result<(PathBuf, Arc<File>, u64), LedgerError> {
+        let mut inner = self.inner.lock();
+        if let Some(chunk) = inner.live.iter().find(|chunk| chunk.first <= seqno && seqno <= chunk.last()) {
+            let index = usize::try_from(seqno - chunk.first).map_err(|_| LedgerError::Missing(seqno))?;
+            let position = chunk.positions.get(index).copied().ok_or(LedgerError::Missing(seqno))?;
+            return Ok((chunk.path.clone(), Arc::clone(&chunk.file), u64::from(position)));
+        }
+        let index = inner.committed.partition_point(|chunk| chunk.last < seqno);
+        let Inner { committed, open_order, .. } = &mut *inner;
+        let chunk = committed
+            .get_mut(index)
+            .filter(|chunk| chunk.first <= seqno)
+            .ok_or(LedgerError::Missing(seqno))?;
+        let failed = |source| LedgerError::Io { path: chunk.path.clone(), source };
+        let file = match &chunk.file {
+            Some(file) => Arc::clone(file),
+            None => {
+                let file = Arc::new(File::open(&chunk.path).map_err(failed)?);
+                chunk.file = Some(Arc::clone(&file));
+                open_order.push_back(chunk.first);
+                file
+            }
+        };
+        let mut position = [0; 4];
+        file.read_exact_at(&mut position, chunk.table + 4 * (seqno - chunk.first)).map_err(failed)?;
+        let found = (chunk.path.clone(), file, u64::from(u32::from_le_bytes(position)));
+        if open_order.len() > OPEN_FILES
+            && let Some(first) = open_order.pop_front()
+            && let Ok(index) = committed.binary_search_by_key(&first, |chunk| chunk.first)
+            && let Some(chunk) = committed.get_mut(index)
+        {
+            chunk.file = None;
+        }
+        Ok(found)
+    }
+
+    fn start_chunk(&self, first: u64) -> Result<Chunk, LedgerError> {
+        let path = self.options.directory.join(format!("ledger_{first}"));
+        let failed = |source| LedgerError::Io { path: path.clone(), source };
+        // Truncating is safe: a file of this name can only be one that an earlier attempt of ours left.
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(failed)?;
+        file.write_all_at(&[0; HEADER_BYTES as usize], 0).map_err(failed)?;
+        self.sync_directory()?;
+        Ok(Chunk {
+            first,
+            path,
+            file: Arc::new(file),
+            positions: Vec::new(),
+            end: HEADER_BYTES,
+            complete: false,
+            closing: false,
+        })
+    }
+
+    /// Writes the offset table, then the header that points to it: in that order, so that a crash between the
+    /// two leaves an open chunk.
+    fn complete_last(&self, inner: &mut Inner) -> Result<(), LedgerError> {
+        let Some(chunk) =
+            inner.live.back_mut().filter(|chunk| !chunk.complete && !chunk.positions.is_empty())
+        else {
+            return Ok(());
+        };
+        let table: Vec<u8> = chunk.positions.iter().flat_map(|position| position.to_le_bytes()).collect();
+        let outcome = chunk
+            .file
+            .write_all_at(&table, chunk.end)
+            .and_then(|()| self.sync(&chunk.file))
+            .and_then(|()| chunk.file.write_all_at(&chunk.end.to_le_bytes(), 0))
+            .and_then(|()| self.sync(&chunk.file));
+        if let Err(source) = outcome {
+            let _ = chunk.file.write_all_at(&[0; HEADER_BYTES as usize], 0);
+            let _ = chunk.file.set_len(chunk.end);
+            return Err(chunk.error(source));
+        }
+        chunk.complete = true;
+        Ok(())
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        if self.options.sync { file.sync_data() } else { Ok(()) }
+    }
+
+    fn sync_directory(&self) -> Result<(), LedgerError> {
+        if !self.options.sync {
+            return Ok(());
+        }
+        let directory: &Path = &self.options.directory;
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|source| LedgerError::Io { path: directory.to_owned(), source })
+    }
+}

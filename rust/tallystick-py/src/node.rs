@@ -1,0 +1,481 @@
+//! Binding of the node's data plane. Python holds keys and decides the life of the service; this hands it
+//! transactions, tells it of commits, and asks it to sign and to answer requests.
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use pyo3::create_exception;
+use pyo3::exceptions::{PyException, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use tallystick_core::types::{Digest, TxId};
+use tallystick_node::entry::LedgerSecret;
+use tallystick_node::http::{
+    Handler, Identity, Interface, Limits, Protocol, Request as HttpRequest, Response, Server, TlsIdentity,
+    odata,
+};
+use tallystick_node::kv;
+use tallystick_node::ledger::{LedgerError, Options as LedgerOptions};
+use tallystick_node::node::{Node as CoreNode, Options};
+use tallystick_node::sequencer::{
+    CommitError, Committing, Observer, Options as SequencerOptions, RootSigner, SignError, SignatureMode,
+    SignedRoot,
+};
+
+create_exception!(
+    _native,
+    ConflictError,
+    PyException,
+    "A transaction conflicts with one that committed first: run it again."
+);
+
+fn runtime_error(error: &dyn std::error::Error) -> PyErr {
+    PyRuntimeError::new_err(error.to_string())
+}
+
+/// Signs roots by calling Python: `signer(root, view, seqno) -> (raw DER, COSE_Sign1, node id, certificate PEM)`.
+struct PySigner(Py<PyAny>);
+
+impl RootSigner for PySigner {
+    fn sign(&self, root: &Digest, txid: TxId) -> Result<SignedRoot, SignError> {
+        Python::attach(|py| {
+            let signed = self.0.call1(py, (PyBytes::new(py, root), txid.view, txid.seqno))?;
+            let (raw, cose, node_id, node_certificate) =
+                signed.extract::<(Vec<u8>, Vec<u8>, String, String)>(py)?;
+            Ok(SignedRoot { raw, cose, node_id, node_certificate })
+        })
+        .map_err(|error: PyErr| SignError(error.to_string()))
+    }
+}
+
+/// Tells Python of commits: `observer(view, seqno, None)`, and of delays: `observer(0, 0, message)`.
+struct PyObserver(Py<PyAny>);
+
+impl PyObserver {
+    fn tell(&self, txid: TxId, trouble: Option<String>) {
+        Python::attach(|py| {
+            if let Err(error) = self.0.call1(py, (txid.view, txid.seqno, trouble)) {
+                error.print(py);
+            }
+        });
+    }
+}
+
+impl Observer for PyObserver {
+    fn committed(&self, txid: TxId) {
+        self.tell(txid, None);
+    }
+    fn delayed(&self, error: &LedgerError) {
+        self.tell(TxId { view: 0, seqno: 0 }, Some(error.to_string()));
+    }
+}
+
+/// An open transaction. Reads see one snapshot and the transaction's own writes.
+#[pyclass(module = "tallystick._native")]
+pub(crate) struct NodeTransaction {
+    inner: Mutex<kv::Transaction>,
+    root: Option<Digest>,
+}
+
+#[pymethods]
+impl NodeTransaction {
+    fn get<'py>(&self, py: Python<'py>, map: &str, key: &[u8]) -> Option<Bound<'py, PyBytes>> {
+        self.inner.lock().get(map, key).map(|value| PyBytes::new(py, &value))
+    }
+    fn set(&self, map: &str, key: &[u8], value: &[u8]) -> PyResult<()> {
+        kv::namespace(map).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        self.inner.lock().set(map, Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        Ok(())
+    }
+    fn remove(&self, map: &str, key: &[u8]) -> PyResult<()> {
+        kv::namespace(map).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        self.inner.lock().remove(map, Bytes::copy_from_slice(key));
+        Ok(())
+    }
+    fn clear(&self, map: &str) {
+        self.inner.lock().clear(map);
+    }
+    fn entries<'py>(&self, py: Python<'py>, map: &str) -> Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+        let entries = self.inner.lock().entries(map);
+        entries.iter().map(|(key, value)| (PyBytes::new(py, key), PyBytes::new(py, value))).collect()
+    }
+    fn size(&self, map: &str) -> usize {
+        self.inner.lock().len(map)
+    }
+    fn version_of_previous_write(&self, map: &str, key: &[u8]) -> Option<u64> {
+        self.inner.lock().version_of_previous_write(map, key)
+    }
+    fn writes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let tables = PyDict::new(py);
+        for (name, changes) in self.inner.lock().writes() {
+            let table = PyDict::new(py);
+            for (key, change) in changes {
+                table
+                    .set_item(PyBytes::new(py, key), change.as_ref().map(|value| PyBytes::new(py, value)))?;
+            }
+            tables.set_item(name.as_ref(), table)?;
+        }
+        Ok(tables)
+    }
+    #[getter]
+    fn read_only(&self) -> bool {
+        self.inner.lock().is_read_only()
+    }
+    #[getter]
+    fn untouched(&self) -> bool {
+        self.inner.lock().is_untouched()
+    }
+    /// Merkle root over everything up to the snapshot, when it was asked for.
+    #[getter]
+    fn root<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.root.as_ref().map(|root| PyBytes::new(py, root))
+    }
+}
+
+/// A request, as the HTTP front read it.
+#[pyclass(frozen, module = "tallystick._native")]
+pub(crate) struct NodeRequest {
+    request: HttpRequest,
+}
+
+#[pymethods]
+impl NodeRequest {
+    #[getter]
+    fn method(&self) -> &str {
+        self.request.method.as_str()
+    }
+    #[getter]
+    fn path(&self) -> &str {
+        &self.request.path
+    }
+    #[getter]
+    fn query(&self) -> &str {
+        &self.request.query
+    }
+    #[getter]
+    fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.request.body)
+    }
+    #[getter]
+    fn headers(&self) -> HashMap<String, String> {
+        let headers = self.request.headers.iter();
+        headers
+            .map(|(name, value)| {
+                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            })
+            .collect()
+    }
+    #[getter]
+    fn interface(&self) -> &str {
+        &self.request.session.interface
+    }
+    #[getter]
+    fn session_id(&self) -> u64 {
+        self.request.session.id
+    }
+    #[getter]
+    fn client_certificate<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.request.session.client_certificate.as_ref().map(|der| PyBytes::new(py, der))
+    }
+}
+
+/// Answers requests by calling Python: `handler(request) -> (status, headers, body, close)`.
+struct PyHandler(Py<PyAny>);
+
+impl Handler for PyHandler {
+    fn handle(&self, request: HttpRequest) -> Response {
+        let answered = Python::attach(|py| {
+            let answer = self.0.call1(py, (NodeRequest { request },))?;
+            answer.extract::<(u16, Vec<(String, String)>, Vec<u8>, bool)>(py)
+        });
+        match answered {
+            Ok((status, headers, body, close)) => {
+                let status =
+                    http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+                let mut response = Response::new(status, body);
+                for (name, value) in headers {
+                    if let Ok(name) = http::HeaderName::try_from(name) {
+                        response = response.with(name, &value);
+                    }
+                }
+                response.close = close;
+                response
+            }
+            Err(error) => odata(http::StatusCode::INTERNAL_SERVER_ERROR, "InternalError", &error.to_string()),
+        }
+    }
+}
+
+/// The data plane of one node.
+#[pyclass(frozen, module = "tallystick._native")]
+pub(crate) struct NodeRuntime {
+    node: CoreNode,
+    server: Mutex<Option<Server>>,
+    identities: Mutex<HashMap<String, Arc<TlsIdentity>>>,
+}
+
+#[pymethods]
+impl NodeRuntime {
+    #[new]
+    #[pyo3(signature = (ledger_directory, ledger_secret, signer, observer, *, read_only_directories=Vec::new(), view=2, signature_tx_count=5000, signature_delay_ms=1000, chunk_size=5_000_000, max_uncommitted=10_000, cose_only=false, sync=true))]
+    #[allow(clippy::too_many_arguments, reason = "one keyword argument an option")]
+    fn new(
+        ledger_directory: PathBuf,
+        ledger_secret: &[u8],
+        signer: Py<PyAny>,
+        observer: Py<PyAny>,
+        read_only_directories: Vec<PathBuf>,
+        view: u64,
+        signature_tx_count: u64,
+        signature_delay_ms: u64,
+        chunk_size: u64,
+        max_uncommitted: u64,
+        cose_only: bool,
+        sync: bool,
+    ) -> PyResult<Self> {
+        let options = Options {
+            sequencer: SequencerOptions {
+                view,
+                signature_tx_count: signature_tx_count.max(1),
+                chunk_size,
+                max_uncommitted,
+                mode: if cose_only { SignatureMode::CoseOnly } else { SignatureMode::Dual },
+            },
+            ledger: LedgerOptions { directory: ledger_directory, read_only: read_only_directories, sync },
+            signature_delay: Duration::from_millis(signature_delay_ms.max(1)),
+        };
+        let secret =
+            LedgerSecret::new(ledger_secret).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let node = CoreNode::start(options, secret, Arc::new(PySigner(signer)), PyObserver(observer))
+            .map_err(|error| runtime_error(&error))?;
+        Ok(Self { node, server: Mutex::new(None), identities: Mutex::default() })
+    }
+
+    fn begin(&self) -> NodeTransaction {
+        NodeTransaction { inner: Mutex::new(self.node.sequencer().begin()), root: None }
+    }
+
+    fn begin_with_root(&self, py: Python<'_>) -> NodeTransaction {
+        let (transaction, root) = py.detach(|| self.node.sequencer().begin_with_root());
+        NodeTransaction { inner: Mutex::new(transaction), root: Some(root) }
+    }
+
+    #[pyo3(signature = (transaction, *, claims_digest=None, close_chunk=false, close_before=false, install_secret=None))]
+    fn commit(
+        &self,
+        py: Python<'_>,
+        transaction: &NodeTransaction,
+        claims_digest: Option<[u8; 32]>,
+        close_chunk: bool,
+        close_before: bool,
+        install_secret: Option<&[u8]>,
+    ) -> PyResult<(u64, u64)> {
+        let install_secret = install_secret
+            .map(LedgerSecret::new)
+            .transpose()
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let committing = Committing {
+            claims_digest: claims_digest.unwrap_or_default(),
+            close_chunk,
+            close_before,
+            install_secret,
+        };
+        // Signing calls back into Python from under the sequencer's lock, so the GIL must not be held here.
+        let committed = py.detach(|| self.node.sequencer().commit(&transaction.inner.lock(), committing));
+        match committed {
+            Ok(txid) => Ok((txid.view, txid.seqno)),
+            Err(CommitError::Conflict(conflict)) => Err(ConflictError::new_err(conflict.to_string())),
+            Err(error) => Err(runtime_error(&error)),
+        }
+    }
+
+    fn sign_pending(&self, py: Python<'_>) -> PyResult<Option<(u64, u64)>> {
+        let signed =
+            py.detach(|| self.node.sequencer().sign_pending()).map_err(|error| runtime_error(&error))?;
+        Ok(signed.map(|txid| (txid.view, txid.seqno)))
+    }
+
+    fn wait_committed(&self, py: Python<'_>, seqno: u64, timeout_ms: u64) -> bool {
+        py.detach(|| self.node.sequencer().wait_committed(seqno, Duration::from_millis(timeout_ms)))
+    }
+
+    fn status(&self, view: u64, seqno: u64) -> &'static str {
+        self.node.sequencer().status(TxId { view, seqno }).name()
+    }
+
+    fn view_at(&self, seqno: u64) -> Option<u64> {
+        self.node.sequencer().view_at(seqno)
+    }
+
+    fn view_history(&self) -> Vec<u64> {
+        self.node.sequencer().view_history()
+    }
+
+    #[getter]
+    fn committed(&self) -> (u64, u64) {
+        let txid = self.node.sequencer().committed();
+        (txid.view, txid.seqno)
+    }
+
+    #[getter]
+    fn last_seqno(&self) -> u64 {
+        self.node.sequencer().last()
+    }
+
+    #[getter]
+    fn last_signature(&self) -> Option<u64> {
+        self.node.sequencer().last_signature()
+    }
+
+    #[getter]
+    fn saturated(&self) -> bool {
+        self.node.sequencer().is_saturated()
+    }
+
+    /// The newest ledger secret and the seqno from which it is valid.
+    fn latest_secret<'py>(&self, py: Python<'py>) -> Option<(u64, Bound<'py, PyBytes>)> {
+        let secrets = self.node.sequencer().secrets();
+        secrets.latest().map(|(start, secret)| (start, PyBytes::new(py, secret.raw())))
+    }
+
+    fn secret_at<'py>(&self, py: Python<'py>, seqno: u64) -> Option<Bound<'py, PyBytes>> {
+        self.node.sequencer().secrets().at(seqno).map(|secret| PyBytes::new(py, secret.raw()))
+    }
+
+    /// (entry, covering signature entry, its seqno, commit evidence) of a committed transaction, or None.
+    #[allow(clippy::type_complexity, reason = "a tuple that Python unpacks at once")]
+    fn evidence<'py>(
+        &self,
+        py: Python<'py>,
+        view: u64,
+        seqno: u64,
+    ) -> PyResult<Option<(Bound<'py, PyBytes>, Bound<'py, PyBytes>, u64, String)>> {
+        let found =
+            py.detach(|| self.node.evidence(TxId { view, seqno })).map_err(|error| runtime_error(&error))?;
+        Ok(found.map(|found| {
+            (
+                PyBytes::new(py, &found.entry),
+                PyBytes::new(py, &found.signature),
+                found.signature_seqno,
+                found.commit_evidence,
+            )
+        }))
+    }
+
+    fn read_entry<'py>(&self, py: Python<'py>, seqno: u64) -> PyResult<Bound<'py, PyBytes>> {
+        let entry = py.detach(|| self.node.files().read(seqno)).map_err(|error| runtime_error(&error))?;
+        Ok(PyBytes::new(py, &entry))
+    }
+
+    fn committed_chunks(&self) -> Vec<(u64, u64, PathBuf)> {
+        self.node.files().committed()
+    }
+
+    /// Presents another certificate on the interfaces that share `identity`, from the next handshake on.
+    fn set_identity(
+        &self,
+        identity: String,
+        certificate_pem: String,
+        private_key_pem: String,
+    ) -> PyResult<()> {
+        let slot = Arc::clone(self.identities.lock().entry(identity).or_default());
+        slot.set(&Identity { certificate_pem, private_key_pem }).map_err(|error| runtime_error(&error))
+    }
+
+    /// Opens interfaces: (name, address, protocol, identity or None, limits). Returns name and bound address.
+    fn serve(
+        &self,
+        py: Python<'_>,
+        interfaces: Vec<(String, String, String, Option<String>, HashMap<String, u64>)>,
+        handler: Py<PyAny>,
+        workers: usize,
+    ) -> PyResult<Vec<(String, String)>> {
+        let mut opened = Vec::with_capacity(interfaces.len());
+        for (name, address, protocol, identity, limits) in interfaces {
+            let address: SocketAddr =
+                address.parse().map_err(|_| PyValueError::new_err(format!("{address} is not an address")))?;
+            let identity =
+                identity.map(|identity| Arc::clone(self.identities.lock().entry(identity).or_default()));
+            let protocol = if protocol == "HTTP2" { Protocol::Http2 } else { Protocol::Http1 };
+            opened.push(Interface {
+                name: name.into(),
+                address,
+                protocol,
+                identity,
+                limits: limits_from(&limits)?,
+            });
+        }
+        let handler = Arc::new(PyHandler(handler));
+        let server =
+            py.detach(|| Server::start(opened, workers, handler)).map_err(|error| runtime_error(&error))?;
+        let bound = server
+            .interfaces()
+            .iter()
+            .map(|bound| (bound.name.to_string(), bound.address.to_string()))
+            .collect();
+        *self.server.lock() = Some(server);
+        Ok(bound)
+    }
+
+    /// Per interface: active, peak, parsing errors, bodies too large, headers too large.
+    fn session_counters(&self) -> Vec<(String, usize, usize, u64, u64, u64)> {
+        let server = self.server.lock();
+        let interfaces = server.iter().flat_map(|server| server.interfaces());
+        interfaces
+            .map(|bound| {
+                let seen = &bound.counters;
+                (
+                    bound.name.to_string(),
+                    seen.active.load(Ordering::Relaxed),
+                    seen.peak.load(Ordering::Relaxed),
+                    seen.parsing.load(Ordering::Relaxed),
+                    seen.payload_too_large.load(Ordering::Relaxed),
+                    seen.header_too_large.load(Ordering::Relaxed),
+                )
+            })
+            .collect()
+    }
+
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| {
+            if let Some(mut server) = self.server.lock().take() {
+                server.stop();
+            }
+            self.node.stop()
+        })
+        .map_err(|error| runtime_error(&error))
+    }
+}
+
+fn limits_from(given: &HashMap<String, u64>) -> PyResult<Limits> {
+    let mut limits = Limits::default();
+    for (name, value) in given {
+        let size = usize::try_from(*value).unwrap_or(usize::MAX);
+        let word = u32::try_from(*value).unwrap_or(u32::MAX);
+        match name.as_str() {
+            "max_body_size" => limits.max_body_size = size,
+            "max_header_size" => limits.max_header_size = size,
+            "max_headers_count" => limits.max_headers_count = size,
+            "max_open_sessions_soft" => limits.max_open_sessions_soft = size,
+            "max_open_sessions_hard" => limits.max_open_sessions_hard = size,
+            "max_concurrent_streams_count" => limits.max_concurrent_streams = word,
+            "initial_window_size" => limits.initial_window_size = word,
+            "max_frame_size" => limits.max_frame_size = word,
+            "idle_timeout_ms" => limits.idle_timeout = (*value != 0).then(|| Duration::from_millis(*value)),
+            _ => return Err(PyValueError::new_err(format!("unknown limit {name}"))),
+        }
+    }
+    Ok(limits)
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("ConflictError", module.py().get_type::<ConflictError>())?;
+    module.add_class::<NodeTransaction>()?;
+    module.add_class::<NodeRequest>()?;
+    module.add_class::<NodeRuntime>()
+}
