@@ -107,28 +107,37 @@ class Effects:
     def _open_service(
         self, tx: NodeTransaction, commit: CommitOptions, previous: object = None, following: object = None
     ) -> None:
-        info: dict[str, Any] = tables.get_json(tx, tables.SERVICE_INFO) or {}
+        info: dict[str, Any] | None = tables.get_json(tx, tables.SERVICE_INFO)
+        if info is None:
+            raise EffectError("Unable to open service: Service information cannot be found")
         status = info.get("status")
         if status in (ServiceStatus.OPEN, ServiceStatus.WAITING_FOR_RECOVERY_SHARES):
-            self._node.log.info(f"Service in state {status} is already open", "gov")
+            self._node.log.debug(f"Service in state {status} is already open")
             return
         if status == ServiceStatus.RECOVERING:
             recorded = tables.get_json(tx, tables.PREVIOUS_IDENTITY)
-            if previous is None or _pem(previous) != recorded:
+            if recorded is None or previous is None:
+                raise EffectError(
+                    "Unable to open service: a recovering service needs its previous identity, recorded when the "
+                    "recovery began, and a proposal that names the previous and the next identity"
+                )
+            if _pem(previous) != recorded:
                 raise EffectError(
                     "Unable to open service: Previous service identity does not match.\n"
-                    f"Expected: {recorded}\nActual: {'none' if previous is None else _pem(previous)}"
+                    f"Actual:\n{recorded}\nIn proposal:\n{_pem(previous)}"
                 )
         if following is None or _pem(following) != info.get("cert"):
             raise EffectError(
-                "Unable to open service: Next service identity does not match the current service's certificate."
+                "Unable to open service: Service identity mismatch: the next service identity in the "
+                "transition_service_to_open proposal does not match the current service identity:\n"
+                f"Next:\n{_pem(following)}\nCurrent:\n{info.get('cert')}"
             )
         if self._node.state == NodeState.PART_OF_PUBLIC_NETWORK:
             self._wait_for_shares(tx, info)
         elif self._node.state == NodeState.PART_OF_NETWORK:
             self._open(tx, commit, info)
         else:
-            raise EffectError(f"Node in state {self._node.state} cannot open service")
+            raise EffectError(f"Unable to open service: Node in state {self._node.state} cannot open service")
 
     def _wait_for_shares(self, tx: NodeTransaction, info: dict[str, Any]) -> None:
         for key, _ in tx.entries(tables.SUBMITTED_SHARES):
@@ -137,7 +146,10 @@ class Effects:
         tables.put_json(tx, tables.SERVICE_INFO, {**info, "status": ServiceStatus.WAITING_FOR_RECOVERY_SHARES.value})
 
     def _open(self, tx: NodeTransaction, commit: CommitOptions, info: dict[str, Any]) -> None:
-        shares.issue_shares(tx, self._latest_secret(tx), None)
+        try:
+            shares.issue_shares(tx, self._latest_secret(tx), None)
+        except shares.ShareError as error:
+            raise EffectError(f"Unable to open service: Failed to issue recovery shares: {error.message}") from error
         tables.put_json(tx, tables.SERVICE_INFO, {**info, "status": ServiceStatus.OPEN.value})
         endorse_previous_identity(tx, self._node.service.key)
         self._take_snapshot(tx, commit)
@@ -151,13 +163,11 @@ class Effects:
         version, secret = self._node.runtime.latest_secret()
         return KnownSecret(version, LedgerSecret(secret), stored)
 
-    def _require_open(self, tx: NodeTransaction, what: str) -> None:
-        info: dict[str, Any] = tables.get_json(tx, tables.SERVICE_INFO) or {}
-        if self._node.state != NodeState.PART_OF_NETWORK or info.get("status") != ServiceStatus.OPEN:
-            raise EffectError(f"Cannot {what} while the service is not open")
-
     def _rekey(self, tx: NodeTransaction, commit: CommitOptions) -> None:
-        self._require_open(tx, "rekey ledger")
+        info: dict[str, Any] = tables.get_json(tx, tables.SERVICE_INFO) or {}
+        # Before the opening nobody holds shares; during a recovery the older secrets are not known yet.
+        if self._node.state != NodeState.PART_OF_NETWORK or info.get("status") != ServiceStatus.OPEN:
+            raise EffectError("Could not rekey ledger: Cannot rekey ledger while the service is not open")
         current = self._latest_secret(tx)
         secret = LedgerSecret(secrets.token_bytes(LEDGER_SECRET_BYTES))
         shares.refresh_shares(tx, secret)

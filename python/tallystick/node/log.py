@@ -7,7 +7,6 @@ line, every value text (``include/ccf/ds/logger.h``).
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import time
@@ -43,7 +42,7 @@ class Log:
     def __init__(self, level: Level = Level.INFO, *, as_json: bool = False, stream: TextIO | None = None) -> None:
         self.level = level
         self.as_json = as_json
-        self._stream = stream if stream is not None else sys.stdout
+        self._stream: TextIO | None = stream if stream is not None else sys.stdout
         # Reentrant, because signal handlers log too, on a thread that may be in here already.
         self._lock = threading.RLock()
         self._threads: dict[int, int] = {}
@@ -94,12 +93,14 @@ class Log:
             else self._text_line(moment, thread, level, tag, place, message)
         )
         with self._lock:
+            if self._stream is None:
+                return
             try:
                 self._stream.write(line + "\n")
                 self._stream.flush()
             except (OSError, ValueError):
                 # Nobody reads the log any more. A node does not stop for that, and has nowhere else to say so.
-                self._stream = _nowhere()
+                self._stream = None
 
     def _thread(self) -> int:
         identifier = threading.get_ident()
@@ -127,7 +128,3 @@ class Log:
             "msg": message,
         }
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-
-
-def _nowhere() -> TextIO:
-    return Path(os.devnull).open("w", encoding="utf-8")
