@@ -22,7 +22,14 @@ from tallystick.errors import UnsupportedError, VerificationError
 from tallystick.node import tables
 from tallystick.node.tables import json_bytes
 
-__all__ = ["AttestationProvider", "NodeEvidence", "SnpProvider", "VirtualProvider", "platform_provider"]
+__all__ = [
+    "AttestationProvider",
+    "NodeEvidence",
+    "SnpProvider",
+    "VirtualProvider",
+    "platform_name",
+    "platform_provider",
+]
 
 VIRTUAL_MEASUREMENT: Final = "Insecure hard-coded virtual measurement v1"
 _SNP_DEVICE: Final = Path("/dev/sev-guest")
@@ -205,6 +212,11 @@ def _tcb_policy(report: SnpReport) -> dict[str, object]:
     if tcb.fmc is not None:
         value["fmc"] = tcb.fmc
     return value
+
+
+def platform_name() -> str:
+    """What ``--version`` calls the platform this process runs on: ``SNP`` or ``Virtual``."""
+    return SnpProvider.platform if _SNP_DEVICE.exists() else VirtualProvider.platform
 
 
 def platform_provider(executable: Path, directory: Path) -> AttestationProvider:

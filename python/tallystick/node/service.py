@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
@@ -65,6 +66,8 @@ class Node:
         effects: privileged functions that the constitution calls.
         jwt: refresh of token issuers' keys, and its metrics.
         snapshot_listeners: called with the ID of each transaction that asks for a snapshot.
+        commit_listeners: called, on the thread that tells of commits, with the ID up to which all is committed.
+        before_stop: called in order before the data plane stops.
     """
 
     def __init__(
@@ -98,6 +101,8 @@ class Node:
         self.effects = Effects(self)
         self.jwt = JwtRefresh(self, config.jwt_refresh_interval / _MICROSECONDS, config.jwt_max_response_size)
         self.snapshot_listeners: list[Callable[[TxId], None]] = []
+        self.commit_listeners: list[Callable[[TxId], None]] = []
+        self.before_stop: list[Callable[[], None]] = []
         self.on_app_open: list[Callable[[], None]] = []
         self._runtime: NodeRuntime | None = None
         self._signing_certificate = self.self_signed_certificate
@@ -229,7 +234,8 @@ class Node:
                 self._apply_committed(txid.seqno)
             except Exception as error:  # noqa: BLE001 -- this thread must go on, or nothing would ever open
                 self.log.fail(f"Could not apply commit {txid}: {type(error).__name__}: {error}")
-            for fn in self._due(txid.seqno):
+            listening = [partial(listener, txid) for listener in self.commit_listeners]
+            for fn in [*self._due(txid.seqno), *listening]:
                 try:
                     fn()
                 except Exception as error:  # noqa: BLE001 -- as above

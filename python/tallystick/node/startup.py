@@ -73,6 +73,8 @@ class RunningNode:
 
     def stop(self) -> None:
         """Stops answering, signs and writes what is pending, and closes the ledger."""
+        for end in self.node.before_stop:
+            end()
         self.node.runtime.stop()
         self.node.detach()
         self._node_socket.close()
@@ -144,7 +146,7 @@ class _Starter:
         service = ServiceIdentity.create(options.service_subject_name, config.curve, now, days)
         node = self._make_node(keys, service)
         endorsed = endorse_request(node.signing_request, service, now, config.node_validity_days)
-        running = self._listen(node, make_handler(node), endorsed)
+        running = self._listen(node, make_handler, endorsed)
         try:
             tx = node.runtime.begin()
             genesis.write_service(
@@ -170,14 +172,14 @@ class _Starter:
             self.log.info("Platform: Virtual. The evidence of this node proves nothing; it is for development only")
         return Node(self.config, keys, service, known, evidence, self.log)
 
-    def _listen(self, node: Node, handler: Handler, endorsed: str) -> RunningNode:
+    def _listen(self, node: Node, make_handler: Callable[[Node], Handler], endorsed: str) -> RunningNode:
         config = self.config
         node_socket, node_to_node = self._bind_node_socket()
         try:
             node.attach(self._runtime(node, endorsed))
             try:
                 node.runtime.set_identity(NODE_IDENTITY, node.self_signed_certificate, node.keys.identity.private_pem)
-                bound = self._serve(node, handler)
+                bound = self._serve(node, make_handler(node))
                 node.addresses = Addresses(node_to_node, _published(config, bound))
                 self._write_addresses(node.addresses, bound)
                 self._write_certificates(node)
