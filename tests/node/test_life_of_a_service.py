@@ -111,10 +111,7 @@ def test_files_that_operators_wait_for(service: StartedNode) -> None:
 
 def test_each_interface_presents_its_certificate(service: StartedNode) -> None:
     service.settle()
-    for _ in range(200):
-        if service.node.gov_open:
-            break
-        service.node.runtime.wait_committed(2**62, 10)
+    service.wait_until(lambda: service.node.gov_open)
     bound = json.loads((service.directory / "rpc_addresses.json").read_text())
 
     def presented(name: str) -> x509.Certificate:
@@ -154,7 +151,7 @@ def test_a_whole_life_is_accepted_by_everybody(tmp_path: Path, peer_python: Path
     assert ask(peer_python, "verify", service.ledger)["verdict"] == "verified"
     keys = [member.encryption_file for member in service.members[:2]]
     private = PrivateLedger(Ledger([service.ledger], uncommitted=True), encryption_keys=keys)
-    assert len(private.known.secrets) == 3
+    assert len(private.known.by_start) == 3
 
 
 def test_one_share_is_not_enough(tmp_path: Path) -> None:
@@ -175,6 +172,7 @@ def test_opening_writes_what_ccf_writes(service: StartedNode) -> None:
         tables.HISTORICAL_SECRET,
         tables.IDENTITY_ENDORSEMENT,
         tables.RECOVERY_SHARES,
+        "public:proposal",
     ]
     assert _json(service, tables.HISTORICAL_SECRET) == {"next_version": 1}
     assert _json(service, tables.SERVICE_INFO)["status"] == "Open"
@@ -251,7 +249,7 @@ def test_owners_get_the_whole_key(tmp_path: Path) -> None:
     finally:
         service.stop()
     owner = [service.members[2].encryption_file]
-    assert PrivateLedger(Ledger([service.ledger], uncommitted=True), encryption_keys=owner).known.secrets
+    assert PrivateLedger(Ledger([service.ledger], uncommitted=True), encryption_keys=owner).known.by_start
 
 
 def test_a_rekey_that_comes_second_conflicts(service: StartedNode) -> None:
@@ -280,11 +278,7 @@ def test_renewed_node_certificate_is_used(service: StartedNode) -> None:
     signature = Ledger([service.ledger], uncommitted=True).get_transaction(txid.seqno + 1)
     row = json.loads(next(iter(signature.tables[tables.SIGNATURES].values())) or b"")
     assert row["cert"] == certificate
-    for _ in range(200):
-        if service.node.endorsed_certificate == certificate:
-            break
-        service.node.runtime.wait_committed(2**62, 10)
-    assert service.node.endorsed_certificate == certificate
+    service.wait_until(lambda: service.node.endorsed_certificate == certificate)
     endorsed = x509.load_pem_x509_certificate(certificate.encode())
     own = x509.load_pem_x509_certificate(service.node.self_signed_certificate.encode())
     assert own.not_valid_before_utc == endorsed.not_valid_before_utc
@@ -298,11 +292,7 @@ def test_renewed_service_certificate_is_taken_over(service: StartedNode) -> None
     info = _json(service, tables.SERVICE_INFO)
     txid = service.commit((tables.SERVICE_INFO, tables.SINGLETON, tables.json_bytes({**info, "cert": certificate})))
     service.settle(txid)
-    for _ in range(200):
-        if service.node.service.certificate == certificate:
-            break
-        service.node.runtime.wait_committed(2**62, 10)
-    assert service.node.service.certificate == certificate
+    service.wait_until(lambda: service.node.service.certificate == certificate)
     service.stop()
     assert _audit(service).verdict is Verdict.VERIFIED
 
@@ -325,7 +315,7 @@ def test_privileged_functions_refuse_nonsense(service: StartedNode) -> None:
 def test_a_chunk_ends_when_asked(service: StartedNode) -> None:
     txid, _ = service.effect("triggerLedgerChunk")
     service.settle(txid)
-    assert (service.ledger / f"ledger_1-{txid.seqno + 1}.committed").exists()
+    service.wait_until((service.ledger / f"ledger_1-{txid.seqno + 1}.committed").exists)
 
 
 # ------------------------------------------------------------ modes and mistakes

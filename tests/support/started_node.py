@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -97,6 +99,8 @@ class StartedNode:
         """Calls a privileged function in a transaction of its own."""
         tx = self.node.runtime.begin()
         options = CommitOptions()
+        # Governance always writes something besides; flags of a transaction without writes would mean nothing.
+        tx.set("public:proposal", b"action", name.encode())
         value = self.node.effects.call(tx, name, list(args), options)
         return self.node.commit(tx, options), value
 
@@ -106,6 +110,14 @@ class StartedNode:
         seqno = txid.seqno if txid is not None else self.node.runtime.last_seqno
         if not self.node.runtime.wait_committed(seqno, 10_000):
             raise TimeoutError(f"{seqno} was not committed")
+
+    def wait_until(self, condition: Callable[[], object]) -> None:
+        """Waits for what follows from commits on other threads."""
+        deadline = time.monotonic() + 10
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError("the node did not get there")
+            time.sleep(0.005)
 
     def activate(self) -> None:
         """Makes all members active, as their acks would."""
@@ -120,6 +132,7 @@ class StartedNode:
         self.activate()
         txid, _ = self.effect("transitionServiceToOpen", None, self.node.service.certificate.encode())
         self.settle(txid)
+        self.wait_until(lambda: self.node.app_open)
         return txid
 
     def stop(self) -> None:

@@ -160,7 +160,10 @@ class Effects:
         # Reading the record makes this transaction conflict with a rekey that commits first; the data plane's
         # secret is in force from the very commit that installs it.
         stored = tx.version_of_previous_write(tables.HISTORICAL_SECRET, tables.SINGLETON)
-        version, secret = self._node.runtime.latest_secret()
+        latest = self._node.runtime.latest_secret()
+        if latest is None:
+            raise EffectError("this node holds no ledger secret")
+        version, secret = latest
         return KnownSecret(version, LedgerSecret(secret), stored)
 
     def _rekey(self, tx: NodeTransaction, commit: CommitOptions) -> None:

@@ -234,7 +234,7 @@ class Node:
                 self._apply_committed(txid.seqno)
             except Exception as error:  # noqa: BLE001 -- this thread must go on, or nothing would ever open
                 self.log.fail(f"Could not apply commit {txid}: {type(error).__name__}: {error}")
-            listening = [partial(listener, txid) for listener in self.commit_listeners]
+            listening: list[Callable[[], object]] = [partial(listener, txid) for listener in self.commit_listeners]
             for fn in [*self._due(txid.seqno), *listening]:
                 try:
                     fn()
