@@ -1,0 +1,103 @@
+"""A node as a process: what it says, which signals end it, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.started_node import configuration, make_member
+
+_PROGRAM = """
+import sys
+from tallystick.node.config import read_config
+from tallystick.node.startup import run_node
+sys.exit(run_node(read_config(sys.argv[1]), lambda node: lambda request: (404, [], b"", False)))
+"""
+
+
+def _prepare(directory: Path, **more: Any) -> Path:
+    for index in range(3):
+        make_member(directory, index)
+    for name in ("a.js", "b.js"):
+        (directory / name).write_text("// nothing")
+    config = directory / "config.json"
+    config.write_text(json.dumps(configuration(directory, **more)))
+    return config
+
+
+class Process:
+    """A node in a process of its own, its output in files."""
+
+    def __init__(self, directory: Path, config: Path) -> None:
+        self.out, self.err = directory / "out", directory / "err"
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, config], stdout=out, stderr=err, cwd=directory
+            )
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + 30
+        while text not in self.out.read_text():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"{text!r} was never said: {self.out.read_text()} {self.err.read_text()}")
+            time.sleep(0.02)
+
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def exit_code(self) -> int:
+        try:
+            return self._process.wait(30)
+        finally:
+            self._process.kill()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(signal.SIGTERM, "Terminated: "), (signal.SIGHUP, "Hangup: "), (signal.SIGINT, "Interrupt: ")],
+)
+def test_signals_end_it_cleanly(tmp_path: Path, number: int, said: str) -> None:
+    process = Process(tmp_path, _prepare(tmp_path))
+    process.wait_for("Opening members frontend")
+    process.send(number)
+    assert process.exit_code() == 0
+    assert said in process.out.read_text()
+    assert process.err.read_bytes() == b""
+    assert list((tmp_path / "ledger").iterdir())
+
+
+def test_the_first_sigterm_can_be_a_notice(tmp_path: Path) -> None:
+    process = Process(tmp_path, _prepare(tmp_path, ignore_first_sigterm=True))
+    process.wait_for("Opening members frontend")
+    process.send(signal.SIGTERM)
+    process.wait_for("Ignoring the first")
+    process.send(signal.SIGTERM)
+    assert process.exit_code() == 0
+
+
+def test_a_start_that_fails_says_why_on_standard_output(tmp_path: Path) -> None:
+    config = _prepare(tmp_path)
+    (tmp_path / "node.pid").write_text("7")
+    process = Process(tmp_path, config)
+    assert process.exit_code() == 1
+    [line] = [line for line in process.out.read_text().splitlines() if "[fatal]" in line]
+    assert line.endswith(f"PID file {tmp_path / 'node.pid'} already exists. Exiting.")
+    assert process.err.read_bytes() == b""
+
+
+def test_json_lines_only(tmp_path: Path) -> None:
+    process = Process(tmp_path, _prepare(tmp_path, logging={"format": "Json"}))
+    process.wait_for("Opening members frontend")
+    process.send(signal.SIGTERM)
+    assert process.exit_code() == 0
+    lines = [json.loads(line) for line in process.out.read_text().splitlines()]
+    assert {line["level"] for line in lines} == {"info"}
+    assert re.fullmatch(r"\d+", lines[0]["number"])
