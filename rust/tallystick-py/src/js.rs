@@ -82,7 +82,10 @@ impl ScriptFailure {
     }
 }
 
-fn failure<'py>(py: Python<'py>, failure: &tallystick_js::ScriptFailure) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn failure<'py>(
+    py: Python<'py>,
+    failure: &tallystick_js::ScriptFailure,
+) -> PyResult<Bound<'py, PyAny>> {
     ScriptFailure(failure.clone()).into_bound_py_any(py)
 }
 

@@ -8,6 +8,7 @@ mod js;
 mod ledger;
 mod merkle;
 mod node;
+mod node_governance;
 mod receipt;
 mod scan;
 mod secrets;
@@ -24,6 +25,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ledger::register(module)?;
     merkle::register(module)?;
     node::register(module)?;
+    node_governance::register(module)?;
     receipt::register(module)?;
     scan::register(module)?;
     secrets::register(module)?;

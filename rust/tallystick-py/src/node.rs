@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -23,8 +23,8 @@ use tallystick_node::kv;
 use tallystick_node::ledger::{LedgerError, Options as LedgerOptions};
 use tallystick_node::node::{Node as CoreNode, Options};
 use tallystick_node::sequencer::{
-    CommitError, Committing, Observer, Options as SequencerOptions, RootSigner, SignError, SignatureMode,
-    SignedRoot,
+    CommitError, Committing, Observer, Options as SequencerOptions, RootSigner, Sequencer, SignError,
+    SignatureMode, SignedRoot,
 };
 
 create_exception!(
@@ -76,10 +76,17 @@ impl Observer for PyObserver {
 }
 
 /// An open transaction. Reads see one snapshot and the transaction's own writes.
-#[pyclass(module = "tallystick._native")]
+#[pyclass(frozen, module = "tallystick._native")]
 pub(crate) struct NodeTransaction {
     inner: Mutex<kv::Transaction>,
     root: Option<Digest>,
+}
+
+impl NodeTransaction {
+    /// The transaction itself, for as long as the guard lives. Take no GIL meanwhile.
+    pub(crate) fn locked(&self) -> MutexGuard<'_, kv::Transaction> {
+        self.inner.lock()
+    }
 }
 
 #[pymethods]
@@ -219,6 +226,14 @@ pub(crate) struct NodeRuntime {
     identities: Mutex<HashMap<String, Arc<TlsIdentity>>>,
 }
 
+impl NodeRuntime {
+    /// Asks the sequencer without holding the GIL: it signs, which calls back into Python, from under the lock that
+    /// every one of its answers needs.
+    fn sequencer<R: Send>(&self, py: Python<'_>, ask: impl FnOnce(&Sequencer) -> R + Send) -> R {
+        py.detach(|| ask(self.node.sequencer()))
+    }
+}
+
 #[pymethods]
 impl NodeRuntime {
     #[new]
@@ -256,12 +271,13 @@ impl NodeRuntime {
         Ok(Self { node, server: Mutex::new(None), identities: Mutex::default() })
     }
 
-    fn begin(&self) -> NodeTransaction {
-        NodeTransaction { inner: Mutex::new(self.node.sequencer().begin()), root: None }
+    fn begin(&self, py: Python<'_>) -> NodeTransaction {
+        let transaction = self.sequencer(py, Sequencer::begin);
+        NodeTransaction { inner: Mutex::new(transaction), root: None }
     }
 
     fn begin_with_root(&self, py: Python<'_>) -> NodeTransaction {
-        let (transaction, root) = py.detach(|| self.node.sequencer().begin_with_root());
+        let (transaction, root) = self.sequencer(py, Sequencer::begin_with_root);
         NodeTransaction { inner: Mutex::new(transaction), root: Some(root) }
     }
 
@@ -285,8 +301,7 @@ impl NodeRuntime {
             close_before,
             install_secret,
         };
-        // Signing calls back into Python from under the sequencer's lock, so the GIL must not be held here.
-        let committed = py.detach(|| self.node.sequencer().commit(&transaction.inner.lock(), committing));
+        let committed = self.sequencer(py, |sequencer| sequencer.commit(&transaction.locked(), committing));
         match committed {
             Ok(txid) => Ok((txid.view, txid.seqno)),
             Err(CommitError::Conflict(conflict)) => Err(ConflictError::new_err(conflict.to_string())),
@@ -295,8 +310,7 @@ impl NodeRuntime {
     }
 
     fn sign_pending(&self, py: Python<'_>) -> PyResult<Option<(u64, u64)>> {
-        let signed =
-            py.detach(|| self.node.sequencer().sign_pending()).map_err(|error| runtime_error(&error))?;
+        let signed = self.sequencer(py, Sequencer::sign_pending).map_err(|error| runtime_error(&error))?;
         Ok(signed.map(|txid| (txid.view, txid.seqno)))
     }
 
@@ -304,47 +318,47 @@ impl NodeRuntime {
         py.detach(|| self.node.sequencer().wait_committed(seqno, Duration::from_millis(timeout_ms)))
     }
 
-    fn status(&self, view: u64, seqno: u64) -> &'static str {
-        self.node.sequencer().status(TxId { view, seqno }).name()
+    fn status(&self, py: Python<'_>, view: u64, seqno: u64) -> &'static str {
+        self.sequencer(py, |sequencer| sequencer.status(TxId { view, seqno })).name()
     }
 
-    fn view_at(&self, seqno: u64) -> Option<u64> {
-        self.node.sequencer().view_at(seqno)
+    fn view_at(&self, py: Python<'_>, seqno: u64) -> Option<u64> {
+        self.sequencer(py, |sequencer| sequencer.view_at(seqno))
     }
 
-    fn view_history(&self) -> Vec<u64> {
-        self.node.sequencer().view_history()
+    fn view_history(&self, py: Python<'_>) -> Vec<u64> {
+        self.sequencer(py, Sequencer::view_history)
     }
 
     #[getter]
-    fn committed(&self) -> (u64, u64) {
-        let txid = self.node.sequencer().committed();
+    fn committed(&self, py: Python<'_>) -> (u64, u64) {
+        let txid = self.sequencer(py, Sequencer::committed);
         (txid.view, txid.seqno)
     }
 
     #[getter]
-    fn last_seqno(&self) -> u64 {
-        self.node.sequencer().last()
+    fn last_seqno(&self, py: Python<'_>) -> u64 {
+        self.sequencer(py, Sequencer::last)
     }
 
     #[getter]
-    fn last_signature(&self) -> Option<u64> {
-        self.node.sequencer().last_signature()
+    fn last_signature(&self, py: Python<'_>) -> Option<u64> {
+        self.sequencer(py, Sequencer::last_signature)
     }
 
     #[getter]
-    fn saturated(&self) -> bool {
-        self.node.sequencer().is_saturated()
+    fn saturated(&self, py: Python<'_>) -> bool {
+        self.sequencer(py, Sequencer::is_saturated)
     }
 
     /// The newest ledger secret and the seqno from which it is valid.
     fn latest_secret<'py>(&self, py: Python<'py>) -> Option<(u64, Bound<'py, PyBytes>)> {
-        let secrets = self.node.sequencer().secrets();
+        let secrets = self.sequencer(py, Sequencer::secrets);
         secrets.latest().map(|(start, secret)| (start, PyBytes::new(py, secret.raw())))
     }
 
     fn secret_at<'py>(&self, py: Python<'py>, seqno: u64) -> Option<Bound<'py, PyBytes>> {
-        self.node.sequencer().secrets().at(seqno).map(|secret| PyBytes::new(py, secret.raw()))
+        self.sequencer(py, Sequencer::secrets).at(seqno).map(|secret| PyBytes::new(py, secret.raw()))
     }
 
     /// (entry, covering signature entry, its seqno, commit evidence) of a committed transaction, or None.
@@ -372,8 +386,8 @@ impl NodeRuntime {
         Ok(PyBytes::new(py, &entry))
     }
 
-    fn committed_chunks(&self) -> Vec<(u64, u64, PathBuf)> {
-        self.node.files().committed()
+    fn committed_chunks(&self, py: Python<'_>) -> Vec<(u64, u64, PathBuf)> {
+        py.detach(|| self.node.files().committed())
     }
 
     /// Presents another certificate on the interfaces that share `identity`, from the next handshake on.
