@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
+from tallystick._native import NodeTransaction as Transaction
 from tallystick.node.http.errors import JSON_TYPE, Code, HttpError
 from tallystick.types import TxId
 
@@ -16,25 +17,6 @@ if TYPE_CHECKING:
     from tallystick.node.http.registry import Endpoint
 
 __all__ = ["Caller", "CommitOptions", "Context", "NodeHandle", "Reply", "Request", "RuntimeHandle", "Transaction"]
-
-
-class Transaction(Protocol):
-    """An open transaction (``_native.NodeTransaction``). Keys and values are bytes."""
-
-    def get(self, map: str, key: bytes) -> bytes | None: ...  # noqa: A002 -- the native signature
-    def set(self, map: str, key: bytes, value: bytes) -> None: ...  # noqa: A002 -- the native signature
-    def remove(self, map: str, key: bytes) -> None: ...  # noqa: A002 -- the native signature
-    def clear(self, map: str) -> None: ...  # noqa: A002 -- the native signature
-    def entries(self, map: str) -> list[tuple[bytes, bytes]]: ...  # noqa: A002 -- the native signature
-    def size(self, map: str) -> int: ...  # noqa: A002 -- the native signature
-    def version_of_previous_write(self, map: str, key: bytes) -> int | None: ...  # noqa: A002 -- the native signature
-    def writes(self) -> dict[str, dict[bytes, bytes | None]]: ...
-    @property
-    def read_only(self) -> bool: ...
-    @property
-    def untouched(self) -> bool: ...
-    @property
-    def root(self) -> bytes | None: ...
 
 
 class Request(Protocol):
