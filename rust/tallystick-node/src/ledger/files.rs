@@ -293,7 +293,7 @@ impl LedgerFiles {
             .truncate(true)
             .open(&path)
             .map_err(failed)?;
-        file.write_all_at(&[0; HEADER_BYTES as usize], 0).map_err(failed)?;
+        file.write_all_at(&0_u64.to_le_bytes(), 0).map_err(failed)?;
         self.sync_directory()?;
         Ok(Chunk {
             first,
@@ -322,7 +322,7 @@ impl LedgerFiles {
             .and_then(|()| chunk.file.write_all_at(&chunk.end.to_le_bytes(), 0))
             .and_then(|()| self.sync(&chunk.file));
         if let Err(source) = outcome {
-            let _ = chunk.file.write_all_at(&[0; HEADER_BYTES as usize], 0);
+            let _ = chunk.file.write_all_at(&0_u64.to_le_bytes(), 0);
             let _ = chunk.file.set_len(chunk.end);
             return Err(chunk.error(source));
         }
