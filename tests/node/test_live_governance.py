@@ -13,7 +13,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from support.live_governance import NO, YES, Identity, LiveService, make_identity
+from support.peer import ask
 from support.run import codes, tallystick
+from tallystick.ledger import Ledger
 from tallystick.node.constitution import constitution_files, constitution_text
 
 GOV = "public:ccf.gov."
@@ -28,6 +30,17 @@ RSA_KEY = {
         "FlPWFbaWFfcGjW6rKQ"
     ),
 }
+
+
+def test_the_official_package_verifies_the_ledger(service: LiveService, peer_python: Path) -> None:
+    user = make_identity("user")
+    for actions in ([("set_user", {"cert": user.certificate})], [("trigger_ledger_rekey", None)]):
+        assert service.pass_proposal(*actions).json()["proposalState"] == "Accepted"
+    service.sign()
+    service.stop()
+    verdict = ask(peer_python, "verify", service.ledger)
+    assert verdict["verdict"] == "verified", verdict
+    assert verdict["last_txid"] == f"2.{verdict['transactions']}"
 
 
 def audited(service: LiveService, *warnings: str) -> None:
@@ -392,7 +405,19 @@ def test_a_new_constitution_drops_open_proposals(service: LiveService) -> None:
 # ----------------------------------------------------------------------------------------------------- effects
 
 
-def test_what_members_can_change(service: LiveService) -> None:
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_what_members_can_change(
+    whose: str, tmp_path: Path, people: list[Identity], request: pytest.FixtureRequest
+) -> None:
+    """Under our constitution, and under the one that a real service was started with."""
+    constitution = None
+    if whose == "theirs":
+        ledger = request.getfixturevalue("shared_data") / "ccf-built" / "js1" / "ledger"
+        text = (next(iter(Ledger(ledger).transactions())).table(GOV + "constitution") or {})[bytes(8)]
+        (tmp_path / "theirs.js").write_text(json.loads(text or b""))
+        constitution = [tmp_path / "theirs.js"]
+    service = LiveService(tmp_path / "node", people, constitution=constitution)
+    service.open()
     first, second, third = service.members
     bundle = {
         "metadata": {
@@ -414,6 +439,8 @@ def test_what_members_can_change(service: LiveService) -> None:
     service_certificate = service.running.node.service.certificate
     steps: list[list[tuple[str, Any]]] = [
         [("set_js_app", {"bundle": bundle, "disable_bytecode_cache": True})],
+        [("set_js_app", {"bundle": bundle})],
+        [("refresh_js_app_bytecode_cache", None)],
         [("set_recovery_threshold", {"recovery_threshold": 2})],
         [("trigger_ledger_rekey", None)],
         [("trigger_recovery_shares_refresh", None)],

@@ -297,7 +297,9 @@ def _check_bytecode(
 ) -> None:
     compiled = {key for key, _ in after.items(names.BYTECODE)}
     modules = {key for key, _ in after.items(names.MODULES)}
-    if compiled != modules:
+    # A node that keeps what it compiles to itself stores none, and then every node runs the source. Some, but not
+    # all of it, would mean that part of the application is not what its source says.
+    if compiled and compiled != modules:
         check.wrong(f"compiled modules are not the application's: expected {len(modules)}, got {len(compiled)}")
 
 
