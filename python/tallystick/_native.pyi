@@ -9,7 +9,7 @@ import builtins
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import final
+from typing import ClassVar, final
 
 __version__: str
 
@@ -320,35 +320,28 @@ def encode_public_domain(
 
 def encode_private_domain(tables: dict[str, dict[bytes, bytes | None]]) -> bytes: ...
 def seal_entry(
-    view: int, seqno: int, public_domain: bytes, private_plaintext: bytes, ledger_secret: bytes, *, flags: int = 0
+    view: int, seqno: int, public_domain: bytes, private_plaintext: bytes, ledger_secret: LedgerSecret | bytes, *, flags: int = 0
 ) -> bytes:
     """A whole entry: AES-256-GCM under ``ledger_secret`` (32 bytes), IV = seqno, view; AAD = the public domain."""
 
 def assemble_entry(
     view: int, seqno: int, public_domain: bytes, private_ciphertext: bytes, gcm_tag: bytes, *, flags: int = 0
 ) -> bytes: ...
-def open_private_domain(entry: Entry, ledger_secret: bytes) -> bytes:
+def open_private_domain(entry: Entry, ledger_secret: LedgerSecret | bytes) -> bytes:
     """Authenticates the entry under ``ledger_secret`` and returns the private plaintext (empty if none).
 
     Raises:
         VerificationError: the tag does not hold.
     """
 
-def open_private_domains(entries: Sequence[Entry], secrets: Sequence[bytes | None]) -> list[bytes | None]:
+def open_private_domains(entries: Sequence[Entry], ledger_secrets: Sequence[LedgerSecret | None]) -> list[bytes | None]:
     """Authenticates many entries on all cores, each under its own ledger secret (None: leave it out).
 
     Each result is the private plaintext (empty if the entry has none), or None where there was no secret or the
     tag does not hold.
     """
 
-def open_secret_box(key: bytes, sealed: bytes) -> bytes:
-    """Opens the box that recovery shares of CCF 1.x to 4.x carry: XSalsa20-Poly1305, nonce all zero.
-
-    Raises:
-        FormatError: it does not open with ``key`` (``shares-box``).
-    """
-
-def commit_evidence(ledger_secret: bytes, view: int, seqno: int) -> str:
+def commit_evidence(ledger_secret: LedgerSecret | bytes, view: int, seqno: int) -> str:
     """``ce:<view>.<seqno>:<hex>`` (formats: commit evidence)."""
 
 @final
@@ -364,6 +357,87 @@ class ChunkWriter:
         """Leaves the chunk open (no table) and returns the path."""
     @property
     def size(self) -> int: ...
+
+# ---------------------------------------------------------------- key material
+
+@final
+class LedgerSecret:
+    """A ledger secret, or a key that wraps one: 32 bytes, held by the core and wiped when this object goes.
+
+    ``bytes(secret)`` makes a copy that nothing wipes; nothing else shows it. Secrets are compared in constant time.
+
+    Raises:
+        FormatError: ``value`` has another length (``secret-length``).
+    """
+
+    def __new__(cls, value: bytes) -> LedgerSecret:
+        """Copies ``value``, which stays as it is: prefer :meth:`take` and :meth:`random`."""
+    @staticmethod
+    def take(buffer: bytearray) -> LedgerSecret:
+        """Copies ``buffer`` and fills it with zeros, also when it is no secret."""
+    @staticmethod
+    def random() -> LedgerSecret: ...
+    def wrap(self, other: LedgerSecret | bytes, iv: bytes | None = None) -> bytes:
+        """Seals ``other`` under this one, AES-256-GCM: tag ‖ IV ‖ ciphertext, 60 bytes; IV of zeros unless given."""
+    def unwrap(self, wrapped: bytes) -> LedgerSecret:
+        """Opens what :meth:`wrap` sealed; ``FormatError``, or ``VerificationError`` when this is another key."""
+    def __bytes__(self) -> bytes: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # -- it has none, so that no table is keyed by a secret
+
+@final
+class RecoveryShare:
+    """One recovery share in clear, of either format; held by the core and wiped when this object goes."""
+
+    @staticmethod
+    def parse(data: bytes) -> RecoveryShare:
+        """From the plaintext of a share; ``FormatError`` (``share-malformed``)."""
+    @staticmethod
+    def parse_text(text: str) -> RecoveryShare:
+        """From hex or base64, as recovery scripts pass shares around."""
+    @staticmethod
+    def open(path: str) -> RecoveryShare:
+        """From a file: hex, base64 or raw; ``UsageError`` (``share-malformed``), ``OSError``."""
+    @property
+    def x(self) -> int:
+        """The point at which the polynomials were evaluated; 0 for a full share."""
+    def serialise(self) -> bytes:
+        """The 44 bytes of the newer format, in clear; ``FormatError`` for the older one, which is only read."""
+    def __eq__(self, other: object, /) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # -- as above
+
+@final
+class ShareDecryptionKey:
+    """A member's RSA private key, to which shares are encrypted (RSA-OAEP, SHA-256, no label)."""
+
+    @staticmethod
+    def from_pem(pem: bytes) -> ShareDecryptionKey:
+        """From PEM, PKCS #8 or PKCS #1, without a password; ``UsageError`` (``key-unreadable``, ``key-wrong-type``)."""
+    @staticmethod
+    def open(path: str) -> ShareDecryptionKey:
+        """Likewise, from a file, which the core reads; ``OSError`` too."""
+    def decrypt_share(self, encrypted: bytes) -> RecoveryShare | None:
+        """The share, or None when it was encrypted to another key; ``FormatError`` when what it holds is no share."""
+    def reveal_share(self, encrypted: bytes) -> bytes | None:
+        """Likewise, in clear, whatever it holds."""
+
+def read_ledger_secrets(path: str, default_start: int) -> dict[int, LedgerSecret]:
+    """Reads a file of lines ``HEX`` or ``START:HEX``, by start; ``UsageError``, ``OSError``."""
+
+def combine_shares(shares: Sequence[RecoveryShare], threshold: int) -> LedgerSecret:
+    """Recovers the wrapping key. Shares beyond the threshold must lie on the polynomial that the first ones define.
+
+    Raises:
+        UsageError: too few distinct shares (``shares-too-few``).
+        VerificationError: they do not belong together (``shares-inconsistent``, ``shares-box``).
+    """
+
+def split_shares(participants: int, threshold: int) -> tuple[LedgerSecret, RecoveryShare, list[RecoveryShare]]:
+    """Draws a wrapping key: the key, the full share (x = 0), and shares 1 to ``participants``, ``threshold`` of which give it.
+
+    Raises:
+        UsageError: that cannot be (``threshold-out-of-range``).
+    """
 
 # ---------------------------------------------------------------- scanning a ledger
 
@@ -618,7 +692,7 @@ def encode_snapshot(
     view_history: Sequence[int],
     tables: dict[str, tuple[int, dict[bytes, tuple[int, bytes]]]],
     private_tables: dict[str, tuple[int, dict[bytes, tuple[int, bytes]]]],
-    ledger_secret: bytes,
+    ledger_secret: LedgerSecret | bytes,
 ) -> bytes:
     """The snapshot entry as CCF writes it (keys in CCF's SipHash order), without a receipt."""
 
@@ -971,7 +1045,7 @@ class NodeRuntime:
     def __new__(
         cls,
         ledger_directory: str | os.PathLike[str],
-        ledger_secret: bytes,
+        ledger_secret: LedgerSecret | bytes,
         signer: Callable[[bytes, int, int], tuple[bytes, bytes, str, str]],
         observer: Callable[[int, int, str | None], object],
         *,
@@ -1005,7 +1079,7 @@ class NodeRuntime:
         claims_digest: bytes | None = None,
         close_chunk: bool = False,
         close_before: bool = False,
-        install_secret: bytes | None = None,
+        install_secret: LedgerSecret | bytes | None = None,
     ) -> tuple[int, int]:
         """Commits locally and returns view and seqno; the batch that holds it is committed later.
 

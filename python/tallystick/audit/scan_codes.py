@@ -81,6 +81,24 @@ _ENTRIES = {
         "A share is wrong or of another set, or too few were given.",
     ),
     "ledger-secret-size": _fails("a ledger secret is not 32 bytes", "Give the unwrapped secret."),
+    "secret-length": _fails("key material is not 32 bytes", "Give the unwrapped secret."),
+    "secret-wrapped-length": _fails("a wrapped ledger secret is not 60 bytes: tag, IV, ciphertext"),
+    "secret-unwrap": _fails(
+        "a wrapped ledger secret does not open",
+        "The key is not the one that it was sealed with, or the record was altered.",
+    ),
+    "secret-malformed": _fails("a line of a file of ledger secrets is none", "Write HEX or START:HEX, 64 hex digits."),
+    "secret-named-twice": _fails("a file of ledger secrets names a seqno twice"),
+    "secret-file-empty": _fails("a file holds no ledger secret"),
+    "share-malformed": _fails("a recovery share has neither format"),
+    "shares-inconsistent": _fails(
+        "recovery shares do not belong together",
+        "They are of different refreshes or services, or one was altered.",
+    ),
+    "shares-too-few": _fails("fewer recovery shares than the threshold", "Gather those of more members."),
+    "threshold-out-of-range": _fails("a recovery threshold cannot be met by that many shares"),
+    "key-unreadable": _fails("a file holds no private key that can be read", "Give PEM without a password."),
+    "key-wrong-type": _fails("a private key is no RSA key of 2048 to 8192 bits", "Give the member's encryption key."),
 }
 
 _DOMAINS = {

@@ -305,7 +305,7 @@ def issue(
             hint="give --ledger-secret, --recovery-share or --encryption-key FILE",
         )
     make = issue_cose_receipt if style == "cose" else issue_json_receipt
-    receipt = make(position, secret or b"")
+    receipt = make(position, secret)
     if target is not None:
         target.write_bytes(receipt.document)
     else:

@@ -6,7 +6,6 @@ effect with the commit goes into the commit's options.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -16,7 +15,7 @@ from tallystick.node.certificates import endorse_request, parse_time
 from tallystick.node.identity_endorsement import endorse_previous_identity
 from tallystick.node.ledger_secrets import KnownSecret
 from tallystick.node.state import NodeState, ServiceStatus
-from tallystick.secrets.shares import LEDGER_SECRET_BYTES, LedgerSecret
+from tallystick.secrets.shares import LedgerSecret
 from tallystick.types import TxId
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class CommitOptions(Protocol):
     claims_digest: bytes | None
     close_chunk: bool
     close_before: bool
-    install_secret: bytes | None
+    install_secret: LedgerSecret | bytes | None
     on_local_commit: list[Callable[[TxId], object]]
 
 
@@ -172,11 +171,11 @@ class Effects:
         if self._node.state != NodeState.PART_OF_NETWORK or info.get("status") != ServiceStatus.OPEN:
             raise EffectError("Could not rekey ledger: Cannot rekey ledger while the service is not open")
         current = self._latest_secret(tx)
-        secret = LedgerSecret(secrets.token_bytes(LEDGER_SECRET_BYTES))
+        secret = LedgerSecret.random()
         shares.refresh_shares(tx, secret)
         shares.link_previous(tx, secret, current, None)
         shares.broadcast_rekey(tx, secret)
-        commit.install_secret = bytes(secret)
+        commit.install_secret = secret
         # The new secret comes into force with the transaction after this one, which is where it is stored.
         commit.on_local_commit.append(
             lambda txid: self._node.secrets.add(KnownSecret(txid.seqno + 1, secret, txid.seqno))

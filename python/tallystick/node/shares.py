@@ -147,7 +147,7 @@ def broadcast_rekey(tx: NodeTransaction, secret: LedgerSecret) -> None:
         FormatError: the encryption key that a node registered cannot be used.
     """
     value = {
-        node: [{"encrypted_secret": _b64(encrypt_to_pem(info["encryption_pub_key"], secret)), "version": None}]
+        node: [{"encrypted_secret": _b64(encrypt_to_pem(info["encryption_pub_key"], bytes(secret))), "version": None}]
         for node, info in tables.rows_json(tx, tables.NODES_INFO).items()
         if info.get("status") == "Trusted"
     }

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import secrets
 import signal
 import socket
 import threading
@@ -33,7 +32,7 @@ from tallystick.node.ledger_secrets import KnownSecret, LedgerSecrets
 from tallystick.node.log import Level, Log
 from tallystick.node.service import NODE_IDENTITY, SERVICE_IDENTITY, Node
 from tallystick.node.state import NodeState
-from tallystick.secrets.shares import LEDGER_SECRET_BYTES, LedgerSecret
+from tallystick.secrets.shares import LedgerSecret
 
 if TYPE_CHECKING:
     from tallystick._native import NodeRequest
@@ -165,7 +164,7 @@ class _Starter:
         return running
 
     def _make_node(self, keys: NodeKeys, service: ServiceIdentity) -> Node:
-        secret = LedgerSecret(secrets.token_bytes(LEDGER_SECRET_BYTES))
+        secret = LedgerSecret.random()
         known = LedgerSecrets([KnownSecret(_FIRST_SECRET_VERSION, secret)])
         evidence = self.provider.attest(bytes.fromhex(keys.node_id))
         if self.provider.platform == "Virtual":
@@ -198,7 +197,7 @@ class _Starter:
         try:
             return NodeRuntime(
                 config.ledger_directory,
-                bytes(node.secrets.latest.secret),
+                node.secrets.latest.secret,
                 node.sign_root,
                 node.observe,
                 read_only_directories=list(config.ledger_read_only),

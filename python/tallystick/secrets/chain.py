@@ -19,15 +19,12 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tallystick.errors import FormatError, TallystickError, UsageError, VerificationError
 from tallystick.findings import Finding, finding
 from tallystick.secrets import codes as _codes  # noqa: F401 -- registers the codes of findings
-from tallystick.secrets.shares import LedgerSecret, Share, combine_shares, decrypt_share, unwrap_ledger_secret
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from tallystick.secrets.shares import LedgerSecret, Share, ShareDecryptionKey, combine_shares
 
 __all__ = ["KnownSecrets", "SecretLink", "SecretsChain", "SharesRecord"]
 
@@ -216,7 +213,7 @@ class SecretsChain:
         *,
         secrets: Mapping[int, LedgerSecret] | None = None,
         shares: Sequence[Share] = (),
-        encryption_keys: Iterable[RSAPrivateKey] = (),
+        encryption_keys: Iterable[ShareDecryptionKey] = (),
     ) -> KnownSecrets:
         """Opens what the given keys open.
 
@@ -243,17 +240,17 @@ class SecretsChain:
         self._walk_back(known)
         return known
 
-    def _open_shares(self, known: KnownSecrets, shares: Sequence[Share], keys: Sequence[RSAPrivateKey]) -> int:
+    def _open_shares(self, known: KnownSecrets, shares: Sequence[Share], keys: Sequence[ShareDecryptionKey]) -> int:
         opened = 0
         for record in reversed(self.shares):
             candidates = list(shares)
             for encrypted in record.encrypted_shares.values():
                 # A member's share is for one key only; trying each is cheap beside reading the ledger.
-                decrypted = (decrypt_share(encrypted, key) for key in keys)
+                decrypted = (key.decrypt_share(encrypted) for key in keys)
                 candidates.extend(share for share in decrypted if share is not None)
             try:
                 wrapping_key = combine_shares(candidates, record.threshold)
-                secret = unwrap_ledger_secret(record.wrapped, wrapping_key)
+                secret = wrapping_key.unwrap(record.wrapped)
             except (UsageError, VerificationError):
                 # Shares of another refresh do not fit this record; another record may be the right one.
                 continue
@@ -267,7 +264,7 @@ class SecretsChain:
             if newer is None or link.sealed is None or link.previous_start is None:
                 continue
             try:
-                older = unwrap_ledger_secret(link.sealed, newer)
+                older = newer.unwrap(link.sealed)
             except VerificationError as error:
                 raise VerificationError(
                     f"the secret from seqno {link.previous_start} does not open under its successor from seqno "

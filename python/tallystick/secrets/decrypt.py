@@ -68,7 +68,7 @@ def decrypt_entries(
     """
     starts = sorted(set(chain.starts) | set(known.by_start))
     for file, entries in blocks:
-        secrets: list[bytes | None] = []
+        secrets: list[_native.LedgerSecret | None] = []
         for entry in entries:
             start = starts[max(bisect_right(starts, entry.seqno) - 1, 0)]
             secrets.append(known.by_start.get(start))
@@ -105,7 +105,9 @@ def decrypt_entries(
             yield PrivateTransaction(entry.seqno, txid, tables)
 
 
-def _check_evidence(entry: _native.Entry, secret: bytes, file: str, txid: str, report: DecryptionReport) -> None:
+def _check_evidence(
+    entry: _native.Entry, secret: _native.LedgerSecret, file: str, txid: str, report: DecryptionReport
+) -> None:
     recorded = entry.commit_evidence_digest
     if recorded is None:
         return

@@ -24,6 +24,9 @@ _SINGLETON = bytes(8)
 _VERIFIABLE_DATA_PROOFS = 396
 _INCLUSION_PROOFS = -1
 
+Secret = _native.LedgerSecret | bytes
+"""A ledger secret; bytes are copied into one."""
+
 
 @dataclass(frozen=True)
 class IssuedReceipt:
@@ -91,7 +94,7 @@ def locate(entries: Iterable[_native.Entry], seqno: int, view: int | None, *, co
 
 
 def issue_json_receipt(
-    position: SignedPosition, ledger_secret: bytes, certificate_pem: str | None = None
+    position: SignedPosition, ledger_secret: Secret | None, certificate_pem: str | None = None
 ) -> IssuedReceipt:
     """Makes the JSON receipt that a node would answer with.
 
@@ -122,7 +125,7 @@ def issue_json_receipt(
     return _issued(position, document)
 
 
-def issue_cose_receipt(position: SignedPosition, ledger_secret: bytes) -> IssuedReceipt:
+def issue_cose_receipt(position: SignedPosition, ledger_secret: Secret | None) -> IssuedReceipt:
     """Makes the COSE receipt (RFC 9942, CCF profile) that a node would answer with.
 
     Raises:
@@ -193,7 +196,9 @@ def _path(position: SignedPosition) -> list[tuple[bool, bytes]]:
     return position.tree.path(position.entry.seqno, position.signature.seqno)
 
 
-def _evidence(entry: _native.Entry, ledger_secret: bytes) -> str:
+def _evidence(entry: _native.Entry, ledger_secret: Secret | None) -> str:
+    if ledger_secret is None:
+        raise UsageError("the ledger secret in force is not known", code="secret-missing")
     text = _native.commit_evidence(ledger_secret, entry.view, entry.seqno)
     digest = hashlib.sha256(text.encode()).digest()
     if digest != entry.commit_evidence_digest:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tallystick.errors import FormatError, UsageError, VerificationError
+from tallystick import _native
+from tallystick.errors import UsageError, VerificationError
 from tallystick.findings import finding
 from tallystick.ledger.ledger import Ledger
 from tallystick.ledger.transaction import Transaction
@@ -15,58 +14,25 @@ from tallystick.secrets.chain import FIRST_SECRET_START, KnownSecrets, SecretsCh
 from tallystick.secrets.decrypt import DecryptionReport, PrivateTransaction, decrypt_entries
 from tallystick.secrets.shares import LedgerSecret, Share, load_encryption_key
 
-if TYPE_CHECKING:
-    from tallystick import _native
-
 __all__ = ["PrivateLedger", "read_secret_file", "read_share_file"]
 
 # Transactions handed to the decryption at a time: enough to keep all cores busy, little enough to bound memory.
 _BLOCK_TRANSACTIONS = 2048
 # A block also ends here: transactions may be large.
 _BLOCK_BYTES = 16 << 20
-# Key files are short; anything longer is the wrong file.
-_MAX_KEY_FILE_BYTES = 1 << 20
-
-
-def _read_text(path: str | Path) -> str:
-    data = Path(path).read_bytes()
-    if len(data) > _MAX_KEY_FILE_BYTES:
-        raise UsageError("this is not a key file: it is too long", code="key-unreadable", file=str(path))
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise UsageError("this is not a key file: it is not text", code="key-unreadable", file=str(path)) from error
 
 
 def read_secret_file(path: str | Path) -> dict[int, LedgerSecret]:
     """Reads ledger secrets: lines of ``HEX`` (valid from seqno 1) or ``START:HEX``; ``#`` begins a comment.
 
+    The core reads the file and wipes what it read, so that no part of it becomes an object of Python.
+
     Raises:
-        UsageError: a line is neither, or a start is named twice.
+        UsageError: a line is neither, a start is named twice, or there is none (``secret-malformed``,
+            ``secret-named-twice``, ``secret-file-empty``).
         OSError: the file cannot be read.
     """
-    secrets: dict[int, LedgerSecret] = {}
-    for number, line in enumerate(_read_text(path).splitlines(), 1):
-        content = line.split("#", 1)[0].strip()
-        if not content:
-            continue
-        start_text, _, hex_text = content.rpartition(":")
-        try:
-            start = int(start_text) if start_text else FIRST_SECRET_START
-            secret = LedgerSecret(bytes.fromhex(hex_text))
-        except (ValueError, FormatError) as error:
-            # The line may hold a secret: it is not repeated.
-            raise UsageError(
-                f"line {number} is not a ledger secret: expected 64 hex digits or START:HEX",
-                code="secret-malformed",
-                file=str(path),
-            ) from error
-        if start in secrets:
-            raise UsageError(f"line {number} names seqno {start} again", code="secret-malformed", file=str(path))
-        secrets[start] = secret
-    if not secrets:
-        raise UsageError("the file holds no ledger secret", code="secret-malformed", file=str(path))
-    return secrets
+    return _native.read_ledger_secrets(str(path), FIRST_SECRET_START)
 
 
 def read_share_file(path: str | Path) -> Share:
@@ -76,12 +42,7 @@ def read_share_file(path: str | Path) -> Share:
         UsageError: it is none of them.
         OSError: the file cannot be read.
     """
-    data = Path(path).read_bytes()
-    with suppress(FormatError):
-        return Share.parse(data)
-    with suppress(FormatError, UnicodeDecodeError):
-        return Share.parse_text(data.decode())
-    raise UsageError("the file holds no recovery share", code="share-malformed", file=str(path))
+    return Share.open(str(path))
 
 
 class PrivateLedger:
@@ -127,8 +88,6 @@ class PrivateLedger:
 
     def _check_given(self, given: dict[int, LedgerSecret]) -> None:
         """A secret that the caller holds must authenticate the first entry that it is for."""
-        from tallystick import _native
-
         for start, secret in given.items():
             if start not in self.chain.starts:
                 raise UsageError(

@@ -25,7 +25,7 @@ pub fn all_codes() -> Vec<&'static str> {
         crate::merkle::CODES,
         crate::receipt::CODES,
         crate::scan::CODES,
-        crate::secretbox::CODES,
+        crate::secrets::CODES,
         crate::signature::CODES,
         crate::sigtx::CODES,
         crate::snapshot::CODES,

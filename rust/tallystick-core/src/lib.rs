@@ -20,7 +20,7 @@ pub mod merkle;
 pub mod reader;
 pub mod receipt;
 pub mod scan;
-pub mod secretbox;
+pub mod secrets;
 pub mod signature;
 pub mod sigtx;
 pub mod snapshot;

@@ -18,6 +18,7 @@ use tallystick_core::types::{Digest, TxId};
 
 use crate::error::{coded, io};
 use crate::merkle::digest;
+use crate::secrets::SecretArg;
 
 import_exception!(tallystick.errors, VerificationError);
 
@@ -394,11 +395,12 @@ fn seal_entry<'py>(
     seqno: u64,
     public_domain: &[u8],
     private_plaintext: &[u8],
-    ledger_secret: &[u8],
+    ledger_secret: SecretArg<'py>,
     flags: u8,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let txid = TxId { view, seqno };
-    let entry = crypto::seal_entry(txid, flags, public_domain, private_plaintext.to_vec(), ledger_secret);
+    let entry =
+        crypto::seal_entry(txid, flags, public_domain, private_plaintext.to_vec(), ledger_secret.as_slice());
     Ok(PyBytes::new(py, &entry.map_err(|error| crypto_error(&error))?))
 }
 
@@ -424,9 +426,9 @@ fn assemble_entry<'py>(
 fn open_private_domain<'py>(
     py: Python<'py>,
     entry: &Entry,
-    ledger_secret: &[u8],
+    ledger_secret: SecretArg<'py>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    match crypto::open(&entry.view(py)?, ledger_secret) {
+    match crypto::open(&entry.view(py)?, ledger_secret.as_slice()) {
         Ok(plaintext) => Ok(PyBytes::new(py, &plaintext)),
         Err(CryptoError::Tag { txid, tag }) => {
             let message = CryptoError::Tag { txid, tag }.to_string();
@@ -441,8 +443,9 @@ fn open_private_domain<'py>(
 }
 
 #[pyfunction]
-fn commit_evidence(ledger_secret: &[u8], view: u64, seqno: u64) -> PyResult<String> {
-    crypto::commit_evidence(ledger_secret, TxId { view, seqno }).map_err(|error| crypto_error(&error))
+fn commit_evidence(ledger_secret: SecretArg<'_>, view: u64, seqno: u64) -> PyResult<String> {
+    crypto::commit_evidence(ledger_secret.as_slice(), TxId { view, seqno })
+        .map_err(|error| crypto_error(&error))
 }
 
 #[pyclass(module = "tallystick._native")]

@@ -27,6 +27,8 @@ use tallystick_node::sequencer::{
     SignatureMode, SignedRoot,
 };
 
+use crate::secrets::SecretArg;
+
 create_exception!(
     _native,
     ConflictError,
@@ -241,7 +243,7 @@ impl NodeRuntime {
     #[allow(clippy::too_many_arguments, reason = "one keyword argument an option")]
     fn new(
         ledger_directory: PathBuf,
-        ledger_secret: &[u8],
+        ledger_secret: SecretArg<'_>,
         signer: Py<PyAny>,
         observer: Py<PyAny>,
         read_only_directories: Vec<PathBuf>,
@@ -264,8 +266,8 @@ impl NodeRuntime {
             ledger: LedgerOptions { directory: ledger_directory, read_only: read_only_directories, sync },
             signature_delay: Duration::from_millis(signature_delay_ms.max(1)),
         };
-        let secret =
-            LedgerSecret::new(ledger_secret).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let secret = LedgerSecret::new(ledger_secret.as_slice())
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let node = CoreNode::start(options, secret, Arc::new(PySigner(signer)), PyObserver(observer))
             .map_err(|error| runtime_error(&error))?;
         Ok(Self { node, server: Mutex::new(None), identities: Mutex::default() })
@@ -289,10 +291,10 @@ impl NodeRuntime {
         claims_digest: Option<[u8; 32]>,
         close_chunk: bool,
         close_before: bool,
-        install_secret: Option<&[u8]>,
+        install_secret: Option<SecretArg<'_>>,
     ) -> PyResult<(u64, u64)> {
         let install_secret = install_secret
-            .map(LedgerSecret::new)
+            .map(|secret| LedgerSecret::new(secret.as_slice()))
             .transpose()
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let committing = Committing {

@@ -11,6 +11,7 @@ use tallystick_core::snapshot::{self, MAX_SNAPSHOT_BYTES, MapToWrite, SnapshotFi
 use crate::error::{coded, io};
 use crate::ledger::crypto_error;
 use crate::merkle::digest;
+use crate::secrets::SecretArg;
 
 #[pyclass(frozen, module = "tallystick._native")]
 struct SnapshotFile(snapshot::SnapshotFile);
@@ -113,8 +114,9 @@ fn encode_snapshot<'py>(
     view_history: Vec<u64>,
     tables: &Bound<'py, PyDict>,
     private_tables: &Bound<'py, PyDict>,
-    ledger_secret: &[u8],
+    ledger_secret: SecretArg<'py>,
 ) -> PyResult<Bound<'py, PyBytes>> {
+    let key = ledger_secret.key(py)?;
     let fields = SnapshotFields {
         seqno,
         hash_at_snapshot: digest("hash_at_snapshot", hash_at_snapshot)?,
@@ -122,8 +124,7 @@ fn encode_snapshot<'py>(
         public: maps_from_py(tables)?,
         private: maps_from_py(private_tables)?,
     };
-    let entry =
-        py.detach(|| snapshot::encode(fields, ledger_secret)).map_err(|error| crypto_error(&error))?;
+    let entry = py.detach(|| snapshot::encode(fields, key.expose())).map_err(|error| crypto_error(&error))?;
     Ok(PyBytes::new(py, &entry))
 }
 

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import base64
+import copy
+import json
+import pickle
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tallystick import _native
 from tallystick.errors import FormatError, UsageError, VerificationError
-from tallystick.secrets.shares import LedgerSecret, Share, combine_shares, unwrap_ledger_secret
+from tallystick.secrets.open import read_secret_file
+from tallystick.secrets.shares import (
+    LedgerSecret,
+    Share,
+    combine_shares,
+    decrypt_share_bytes,
+    load_encryption_key,
+    split_wrapping_key,
+    unwrap_ledger_secret,
+    wrap_ledger_secret,
+)
 
 # cose_flipflop, seqno 13: one member, threshold 1.
 ONE_SHARE = "0100000096937a715cef116095e7645ed312d44eabb67b6106065d6e3c718c3ba8b8b835ce422a0d24c54d36"
@@ -67,12 +85,12 @@ def test_a_single_share_opens_the_secret() -> None:
 @pytest.mark.parametrize("chosen", [(0, 1), (0, 2), (1, 2), (2, 1, 0)])
 def test_any_shares_up_to_the_threshold_open_the_secret(chosen: tuple[int, ...]) -> None:
     texts = [REKEY_SHARES[index] for index in chosen]
-    assert combine_shares(shares(texts), 2).hex() == REKEY_WRAPPING_KEY
+    assert bytes(combine_shares(shares(texts), 2)).hex() == REKEY_WRAPPING_KEY
     assert opened(texts, 2, REKEY_WRAPPED) == REKEY_SECRET
 
 
 def test_an_owner_share_opens_alone_whatever_the_threshold() -> None:
-    assert combine_shares(shares([OWNER_SHARE]), 2).hex() == REKEY_WRAPPING_KEY
+    assert bytes(combine_shares(shares([OWNER_SHARE]), 2)).hex() == REKEY_WRAPPING_KEY
 
 
 def test_the_previous_secret_opens_under_its_successor() -> None:
@@ -86,7 +104,7 @@ def test_boxed_shares_of_early_versions_open_the_secret() -> None:
 
 def test_a_boxed_share_that_was_changed_does_not() -> None:
     changed = [*BOXED_SHARES[:2], BOXED_SHARES[2].replace("03174e", "03174f", 1)]
-    with pytest.raises(FormatError) as caught:
+    with pytest.raises(VerificationError) as caught:
         combine_shares(shares(changed), 3)
     assert caught.value.code == "shares-box"
 
@@ -131,3 +149,129 @@ def test_secrets_and_shares_do_not_show_themselves() -> None:
     secret = LedgerSecret(bytes.fromhex(ONE_SECRET))
     assert ONE_SECRET not in f"{secret!r} {secret} {[secret]}"
     assert "150" not in repr(shares([ONE_SHARE])[0])
+
+
+def test_a_buffer_that_is_taken_is_wiped() -> None:
+    buffer = bytearray(bytes.fromhex(ONE_SECRET))
+
+    secret = LedgerSecret.take(buffer)
+
+    assert buffer == bytearray(32)
+    assert secret == LedgerSecret(bytes.fromhex(ONE_SECRET))
+    assert secret != LedgerSecret.random()
+    too_long = bytearray(b"\xff" * 33)
+    with pytest.raises(FormatError) as caught:
+        LedgerSecret.take(too_long)
+    assert (caught.value.code, too_long) == ("secret-length", bytearray(33))
+
+
+def test_secrets_are_no_keys_of_tables_and_no_bytes() -> None:
+    secret = LedgerSecret(bytes.fromhex(ONE_SECRET))
+
+    assert not isinstance(secret, bytes)
+    with pytest.raises(TypeError):
+        hash(secret)
+    for protocol in (pickle.dumps, copy.deepcopy, json.dumps):
+        with pytest.raises(TypeError):
+            protocol(secret)
+    assert secret != bytes.fromhex(ONE_SECRET)
+
+
+def test_a_held_secret_seals_and_opens_as_its_bytes_do() -> None:
+    secret = LedgerSecret(bytes.fromhex(REKEY_SECRET))
+    domain = _native.encode_public_domain(9, {"public:t": {b"k": b"v"}}, entry_type=0)
+    private = _native.encode_private_domain({"t": {b"k": b"v"}})
+
+    sealed = _native.seal_entry(2, 9, domain, private, secret)
+
+    assert sealed == _native.seal_entry(2, 9, domain, private, bytes(secret))
+    entry = _native.Entry.parse(sealed)
+    assert _native.open_private_domain(entry, secret) == private
+    assert _native.open_private_domains([entry, entry, entry], [secret, None, LedgerSecret.random()]) == [
+        private,
+        None,
+        None,
+    ]
+    assert _native.commit_evidence(secret, 2, 9) == _native.commit_evidence(bytes(secret), 2, 9)
+
+
+def test_splitting_is_undone_by_any_threshold_of_shares() -> None:
+    key, full, parts = split_wrapping_key(4, 2)
+    secret = LedgerSecret.random()
+    wrapped = wrap_ledger_secret(secret, key)
+
+    assert [part.x for part in parts] == [1, 2, 3, 4]
+    for chosen in ([full], parts[1:3], parts):
+        again = [Share.parse(part.serialise()) for part in chosen]
+        assert unwrap_ledger_secret(wrapped, combine_shares(again, 2)) == secret
+    with pytest.raises(UsageError) as caught:
+        split_wrapping_key(2, 3)
+    assert caught.value.code == "threshold-out-of-range"
+
+
+@pytest.mark.parametrize("encoding", ["PKCS8", "TraditionalOpenSSL"])
+def test_shares_are_decrypted_with_a_members_key(encoding: str, tmp_path: Path) -> None:
+    private = rsa.generate_private_key(65537, 2048)
+    pem = private.private_bytes(Encoding.PEM, getattr(PrivateFormat, encoding), NoEncryption())
+    (tmp_path / "key.pem").write_bytes(pem)
+    scheme = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+    encrypted = private.public_key().encrypt(bytes.fromhex(ONE_SHARE), scheme)
+    key = load_encryption_key(tmp_path / "key.pem")
+
+    assert key.decrypt_share(encrypted) == Share.parse_text(ONE_SHARE)
+    assert decrypt_share_bytes(encrypted, key) == bytes.fromhex(ONE_SHARE)
+    assert key.decrypt_share(encrypted[:-1] + b"\0") is None
+    assert "BEGIN" not in repr(key)
+    other = private.public_key().encrypt(b"short", scheme)
+    with pytest.raises(FormatError):
+        key.decrypt_share(other)
+
+
+def test_keys_that_cannot_be_used(tmp_path: Path) -> None:
+    elliptic = ec.generate_private_key(ec.SECP384R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    for content, code in ((b"", "key-unreadable"), (elliptic, "key-wrong-type"), (b"x" * (1 << 21), "key-unreadable")):
+        (tmp_path / "key.pem").write_bytes(content)
+        with pytest.raises(UsageError) as caught:
+            load_encryption_key(tmp_path / "key.pem")
+        assert (caught.value.code, caught.value.location.file) == (code, str(tmp_path / "key.pem"))
+    with pytest.raises(FileNotFoundError):
+        load_encryption_key(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("size", [0, 59, 61])
+def test_a_wrapped_secret_of_another_length_is_refused(size: int) -> None:
+    with pytest.raises(FormatError) as caught:
+        LedgerSecret.random().unwrap(bytes(size))
+    assert caught.value.code == "secret-wrapped-length"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "secret-file-empty"),
+        ("# nothing\n", "secret-file-empty"),
+        ("zz", "secret-malformed"),
+        (f"x:{ONE_SECRET}", "secret-malformed"),
+        (f"{ONE_SECRET}\n1:{ONE_SECRET}", "secret-named-twice"),
+        ("#" * (1 << 21), "key-unreadable"),
+    ],
+)
+def test_files_that_hold_no_secrets(text: str, code: str, tmp_path: Path) -> None:
+    file = tmp_path / "secrets"
+    file.write_text(text)
+
+    with pytest.raises(UsageError) as caught:
+        read_secret_file(file)
+
+    assert (caught.value.code, caught.value.location.file) == (code, str(file))
+    assert ONE_SECRET[:8] not in str(caught.value)
+
+
+def test_a_file_of_secrets(tmp_path: Path) -> None:
+    file = tmp_path / "secrets"
+    file.write_text(f"# first\n{ONE_SECRET}\n 77 : {REKEY_SECRET.upper()} # rekey\r\n")
+
+    assert read_secret_file(file) == {
+        1: LedgerSecret(bytes.fromhex(ONE_SECRET)),
+        77: LedgerSecret(bytes.fromhex(REKEY_SECRET)),
+    }

@@ -13,6 +13,7 @@ from tallystick.node.http.errors import JSON_TYPE, Code, HttpError
 from tallystick.types import TxId
 
 if TYPE_CHECKING:
+    from tallystick._native import LedgerSecret
     from tallystick.node.http.interfaces import InterfaceRules
     from tallystick.node.http.registry import Endpoint
 
@@ -168,7 +169,7 @@ class CommitOptions:
     claims_digest: bytes | None = None
     close_chunk: bool = False
     close_before: bool = False
-    install_secret: bytes | None = None
+    install_secret: LedgerSecret | bytes | None = None
     on_local_commit: list[Callable[[TxId], object]] = field(default_factory=list)
 
     def arguments(self) -> dict[str, Any]:

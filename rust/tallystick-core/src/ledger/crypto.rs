@@ -1,4 +1,6 @@
 //! What the ledger secret is for: sealing entries with AES-256-GCM, and commit evidence.
+use std::sync::Arc;
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
 use rayon::prelude::*;
@@ -6,6 +8,7 @@ use rayon::prelude::*;
 use super::entry::{Entry, EntryView, FORMAT_VERSION, PREFIX_BYTES, SNAPSHOT_BIT};
 use crate::error::coded;
 use crate::limits::MAX_ENTRY_BYTES;
+use crate::secrets::SecretKey;
 use crate::types::{TxId, to_hex};
 
 /// Bytes of a ledger secret.
@@ -127,12 +130,12 @@ pub fn open(entry: &EntryView<'_>, secret: &[u8]) -> Result<Vec<u8>, CryptoError
 /// Authenticates and opens many entries on all cores, each under its own secret. `None` stands for an entry
 /// without a secret, and for one that is not authentic or not parseable.
 #[must_use]
-pub fn open_many(tasks: &[(Entry, Option<Vec<u8>>)]) -> Vec<Option<Vec<u8>>> {
+pub fn open_many(tasks: &[(Entry, Option<Arc<SecretKey>>)]) -> Vec<Option<Vec<u8>>> {
     tasks
         .par_iter()
         .map(|(entry, secret)| {
             let view = EntryView::parse(entry.raw()).ok()?;
-            open(&view, secret.as_ref()?).ok()
+            open(&view, secret.as_ref()?.expose()).ok()
         })
         .collect()
 }
