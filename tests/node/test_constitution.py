@@ -304,3 +304,40 @@ def test_a_majority_is_needed(genesis: dict[str, dict[bytes, bytes | None]], cer
     assert run(tables, constitution_text(), "trigger_snapshot", None, ballots=1)["resolution"] == "Open"
     assert run(tables, constitution_text(), "trigger_snapshot", None, ballots=2)["resolution"] == "Accepted"
     assert run(tables, constitution_text("sandbox"), "trigger_snapshot", None, ballots=0)["resolution"] == "Accepted"
+
+
+VALIDATE = "export function validate(input) {}"
+RESOLVE = "export function resolve(proposal, proposerId, votes) {}"
+APPLY = "export function apply(proposal, proposerId) {}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "constitution is empty"),
+        (None, "must be of type string"),
+        ("Not syntactically valid JS", "Failed to compile proposed constitution"),
+        (RESOLVE + APPLY, "Failed to find export 'validate' in module 'proposed constitution'"),
+        (VALIDATE + APPLY, "Failed to find export 'resolve'"),
+        (VALIDATE + RESOLVE, "Failed to find export 'apply'"),
+        (VALIDATE + RESOLVE + "export const apply = 7", "Export 'apply' of module 'proposed constitution' is not a"),
+        (
+            VALIDATE + APPLY + "export function resolve(one) {}",
+            "proposed constitution exports function resolve with 1 arg, expected between 3 and 4 args (proposal, "
+            "proposerId, votes[, proposalId])",
+        ),
+        (
+            RESOLVE + APPLY + "export function validate(too, many, args) {}",
+            "proposed constitution exports function validate with 3 args, expected 1 arg (input)",
+        ),
+        # The top level cannot be tried without doing what it does; CCF forgives it as long as the functions are there.
+        (VALIDATE + RESOLVE + APPLY + ";console.info('hello')", None),
+        (VALIDATE + RESOLVE + APPLY + ";throw new Error('on the top level')", None),
+    ],
+)
+def test_what_a_proposed_constitution_must_be(
+    text: str | None, expected: str | None, genesis: dict[str, dict[bytes, bytes | None]], certificate: str
+) -> None:
+    result = run(state(genesis, certificate), constitution_text(), "set_constitution", {"constitution": text})
+    assert result["valid"] == (expected is None)
+    assert (expected or "") in result.get("description", "")

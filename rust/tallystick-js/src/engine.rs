@@ -180,8 +180,7 @@ pub fn call<R>(
     let session = Session::start(budget)?;
     session.context.with(|ctx| {
         prepare(&ctx).map_err(|error| session.failure(&ctx, &error, FailureKind::Engine))?;
-        let module = session.load(&ctx, code)?;
-        let export = session.export(&ctx, &module, function)?;
+        let export = session.function(&ctx, code, function)?;
         let outcome = (|| {
             let mut call = Args::new_unsized(ctx.clone());
             arguments(&ctx, &mut call)?;
@@ -201,8 +200,7 @@ pub fn call<R>(
 pub fn export_length(budget: &Budget, code: Code<'_>, function: &str) -> Result<usize, ScriptFailure> {
     let session = Session::start(budget)?;
     session.context.with(|ctx| {
-        let module = session.load(&ctx, code)?;
-        let export = session.export(&ctx, &module, function)?;
+        let export = session.function(&ctx, code, function)?;
         export.get::<_, usize>("length").map_err(|error| session.failure(&ctx, &error, FailureKind::Export))
     })
 }
@@ -267,7 +265,29 @@ impl Session {
         ScriptFailure { kind, message: clipped(message), trace: trace.map(clipped) }
     }
 
-    fn load<'js>(&self, ctx: &Ctx<'js>, code: Code<'_>) -> Result<Module<'js, Evaluated>, ScriptFailure> {
+    /// Evaluates a module and takes one of its functions.
+    ///
+    /// A top level that throws is forgiven if the function is there all the same, which declarations are: CCF's
+    /// engine evaluates a module to a promise, and CCF never asks what became of it.
+    fn function<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        code: Code<'_>,
+        name: &str,
+    ) -> Result<Function<'js>, ScriptFailure> {
+        let (module, failed) = self.evaluate(ctx, code)?;
+        match (self.export(ctx, &module, name), failed) {
+            (Err(_), Some(failed)) => Err(failed),
+            (export, _) => export,
+        }
+    }
+
+    /// Evaluates a module; the second value says why its top level did not end well.
+    fn evaluate<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        code: Code<'_>,
+    ) -> Result<(Module<'js, Evaluated>, Option<ScriptFailure>), ScriptFailure> {
         let declared = match code {
             Code::Source { name, text } => declare(ctx, self, name, text)?,
             // SAFETY: the bytes come from `Module::write` of this very engine, in this process, and cannot be
@@ -283,10 +303,16 @@ impl Session {
             }
         }
         match settled.result::<Value<'js>>() {
-            Some(Ok(_)) => Ok(module),
-            Some(Err(error)) => Err(self.failure(ctx, &error, FailureKind::Evaluate)),
+            Some(Ok(_)) => Ok((module, None)),
+            Some(Err(error)) => match self.failure(ctx, &error, FailureKind::Evaluate) {
+                failed if failed.kind == FailureKind::Evaluate => Ok((module, Some(failed))),
+                failed => Err(failed),
+            },
             None if self.late() => Err(self.timed_out()),
-            None => Err(ScriptFailure::new(FailureKind::Evaluate, "the module never finishes its top level")),
+            None => {
+                let message = "the module never finishes its top level";
+                Ok((module, Some(ScriptFailure::new(FailureKind::Evaluate, message))))
+            }
         }
     }
 
@@ -410,7 +436,12 @@ mod tests {
         let kind = |source: &str| run(source, &small()).map_err(|failure| failure.kind);
         assert_eq!(kind("export function ("), Err(FailureKind::Compile));
         assert_eq!(kind("throw 1"), Err(FailureKind::Evaluate));
-        assert_eq!(kind("await new Promise(() => 1); export function vote() {}"), Err(FailureKind::Evaluate));
+        assert_eq!(
+            kind("await new Promise(() => 1); export const vote = () => 1"),
+            Err(FailureKind::Evaluate)
+        );
+        assert_eq!(kind("throw 1; export const vote = () => 1"), Err(FailureKind::Evaluate));
+        assert_eq!(kind("throw 1; export function vote() { return 1 }"), Ok(true));
         assert_eq!(kind("import 'x'; export function vote() {}"), Err(FailureKind::Compile));
         assert_eq!(kind("export function other() {}"), Err(FailureKind::Export));
         assert_eq!(kind("export const vote = 1"), Err(FailureKind::Export));

@@ -97,7 +97,10 @@ def _count(
             votes[member] = vote
             continue
         if member == new_ballot and vote.kind in _UNUSABLE:
-            raise governance_error(context, 500, Code.INTERNAL_ERROR, f"Failed to evaluate ballot: {vote.message}")
+            reason = f"Failed to find export 'vote' in module '{name}'"
+            if vote.kind == "compile":
+                reason = f"Failed to compile {name}: {vote.message}"
+            raise governance_error(context, 500, Code.INTERNAL_ERROR, reason)
         failures[member] = failure_of(vote).record()
     return votes, failures
 
