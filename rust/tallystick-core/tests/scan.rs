@@ -251,6 +251,35 @@ fn layout_of_a_chunk_is_checked() {
 }
 
 #[test]
+fn a_table_without_a_header_is_a_crash_image_only_where_nothing_was_completed() {
+    let directory = Directory::new();
+    let (service, paths) = three_chunks(&directory);
+    let entries = &service.entries[36..];
+    let end = offset_of(entries, 18);
+    let mut bytes = std::fs::read(&paths[2]).unwrap();
+    bytes.truncate(end);
+    bytes[..8].fill(0);
+    for index in 0..18 {
+        bytes.extend(u32::try_from(offset_of(entries, index)).unwrap().to_le_bytes());
+    }
+    let check = |name: &str, bytes: &[u8], expected: &str| {
+        let path = directory.file(name, bytes);
+        let batches = scan(&[paths[0].clone(), paths[1].clone(), path], genesis());
+        assert_eq!(codes(&batches), [expected], "{name}, {} bytes", bytes.len());
+        assert_eq!(total(&batches), 54);
+    };
+    for length in end + 1..=bytes.len() {
+        check("ledger_37", &bytes[..length], "partial-tail");
+    }
+    check("ledger_37-54.committed", &bytes, "entry-version");
+    let mut longer = bytes.clone();
+    longer.extend([0; 4]);
+    check("ledger_37", &longer, "entry-version");
+    bytes[end + 20] ^= 1;
+    check("ledger_37", &bytes, "entry-version");
+}
+
+#[test]
 fn crash_images_of_an_open_chunk_are_notes() {
     let directory = Directory::new();
     let (service, paths) = three_chunks(&directory);

@@ -248,7 +248,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn over(file: &Arc<File>, size: u64) -> Result<Self, FileError> {
+    fn over(path: &Path, file: &Arc<File>, size: u64) -> Result<Self, FileError> {
         let mut walk = Self { end: CHUNK_HEADER_BYTES.min(size), ..Self::default() };
         let mut reader = EntryReader::new(Arc::clone(file), walk.end, size);
         loop {
@@ -266,6 +266,13 @@ impl Walk {
                     source: EntryOrDomainError::Entry(EntryError::Truncated { actual, .. }),
                 }) => {
                     walk.partial = Some((offset, actual));
+                    return Ok(walk);
+                }
+                Err(FileError::Entry {
+                    offset,
+                    source: EntryOrDomainError::Entry(EntryError::Version { .. }),
+                }) if super::tail::is_unfinished_table(path, file, offset, size)? => {
+                    walk.partial = Some((offset, size - offset));
                     return Ok(walk);
                 }
                 Err(error) => return Err(error),
@@ -320,7 +327,7 @@ impl ChunkFile {
                 }
                 Layout::Table { offset, count }
             }
-            None => Layout::Open(Walk::over(&file, size)?),
+            None => Layout::Open(Walk::over(&path, &file, size)?),
         };
         let mut chunk = Self { path, file, size, layout, first_seqno: None };
         if chunk.entry_count() > 0 {

@@ -7,10 +7,12 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
 use super::Domain;
+use super::chunk::CHUNK_HEADER_BYTES;
 use super::domain::{self, PublicHead, Visitor};
-use super::entry::{FORMAT_VERSION, HEADER_BYTES, PREFIX_BYTES, peek_txid};
+use super::entry::{FORMAT_VERSION, HEADER_BYTES, PREFIX_BYTES, framed_size_within, peek_txid};
 use crate::limits::MAX_ENTRY_BYTES;
 use crate::types::TxId;
 
@@ -46,6 +48,44 @@ pub fn damage(file: &File, offset: u64, end: u64) -> io::Result<Option<String>> 
     }
     let follower = find_follower(file, offset + domain_end, end, txid)?;
     Ok(follower.map(|at| format!("transaction {} stands after it, at offset {at}", txid.seqno + 1)))
+}
+
+/// Whether the bytes from `offset` to `end` are the beginning of the offset table of the entries before them, or
+/// all of it.
+///
+/// A chunk is completed by writing the table and then the header that points to it; a crash between the two
+/// leaves an open chunk with a table that nothing points to. A file with a committed name was completed, so there
+/// it is no excuse.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn is_unfinished_table(path: &Path, file: &File, offset: u64, end: u64) -> io::Result<bool> {
+    if path.extension().is_some_and(|extension| extension == "committed") {
+        return Ok(false);
+    }
+    let (mut at, mut entry) = (offset, CHUNK_HEADER_BYTES);
+    while at < end {
+        // Where the table of these entries would have ended.
+        if entry >= offset {
+            return Ok(false);
+        }
+        let mut expected = [0; 4];
+        expected.copy_from_slice(&u32::try_from(entry).unwrap_or(u32::MAX).to_le_bytes());
+        let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(expected.len());
+        let mut listed = [0; 4];
+        let (listed, expected) = (listed.get_mut(..length), expected.get(..length));
+        let Some((listed, expected)) = listed.zip(expected) else { return Ok(false) };
+        file.read_exact_at(listed, at)?;
+        if listed != expected {
+            return Ok(false);
+        }
+        let mut header = [0; HEADER_BYTES];
+        file.read_exact_at(&mut header, entry)?;
+        let Ok(total) = framed_size_within(&header, offset - entry) else { return Ok(false) };
+        entry += total;
+        at += length as u64;
+    }
+    Ok(true)
 }
 
 fn public_size(start: &[u8]) -> Option<u64> {

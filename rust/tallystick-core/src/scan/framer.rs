@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 
 use super::budget::Budget;
 use super::finding::{Finding, Place, ScanCode};
@@ -63,6 +64,7 @@ pub(super) struct Framer<'a> {
 
 /// One file while it is cut.
 struct Walk {
+    path: PathBuf,
     file: File,
     file_index: usize,
     size: u64,
@@ -110,6 +112,7 @@ impl Framer<'_> {
             findings.push(Finding::scan(ScanCode::ChunkEmpty, message, place));
         }
         let mut walk = Walk {
+            path: part.path.clone(),
             file,
             file_index,
             size,
@@ -284,6 +287,13 @@ fn framing_finding(walk: &Walk, framed: u64, error: EntryError, broken: bool) ->
                     Finding::scan(ScanCode::TailDamaged, message, place)
                 }
             }
+        }
+        (None, EntryError::Version { .. })
+            if !broken && tail::is_unfinished_table(&walk.path, &walk.file, walk.position, walk.end)? =>
+        {
+            let message =
+                format!("open chunk ends in {left} bytes of an offset table that its header does not name");
+            Finding::scan(ScanCode::PartialTail, message, place)
         }
         (Some(table), _) if walk.table_count().is_some_and(|count| count <= framed) => {
             let error = ChunkError::TrailingBytes { expected: table, actual: walk.position, bytes: left };

@@ -99,6 +99,9 @@ struct Committed {
 #[derive(Debug)]
 pub struct LedgerFiles {
     options: Options,
+    /// Held by whoever changes the files, for as long as the disk takes.
+    writing: Mutex<()>,
+    /// Held for moments only.
     inner: Mutex<Inner>,
 }
 
@@ -121,7 +124,7 @@ impl LedgerFiles {
         if fs::read_dir(&options.directory).map_err(failed)?.next().is_some() {
             return Err(LedgerError::NotEmpty(options.directory));
         }
-        Ok(Self { options, inner: Mutex::default() })
+        Ok(Self { options, writing: Mutex::default(), inner: Mutex::default() })
     }
 
     /// Appends the entries of one batch, the first of them being transaction `first`.
@@ -138,40 +141,50 @@ impl LedgerFiles {
         close_before: bool,
         close_after: bool,
     ) -> Result<(), LedgerError> {
-        let mut inner = self.inner.lock();
-        let owed = inner.live.back().is_some_and(|chunk| chunk.closing);
+        // One batch at a time; readers are held up by neither the write nor the sync.
+        let _writing = self.writing.lock();
+        let owed = self.inner.lock().live.back().is_some_and(|chunk| chunk.closing);
         if close_before || owed {
-            self.complete_last(&mut inner)?;
+            self.complete_last()?;
         }
-        if inner.live.back().is_none_or(|chunk| chunk.complete) {
-            inner.live.push_back(self.start_chunk(first)?);
+        if self.inner.lock().live.back().is_none_or(|chunk| chunk.complete) {
+            let chunk = self.start_chunk(first)?;
+            self.inner.lock().live.push_back(chunk);
         }
-        let Some(chunk) = inner.live.back_mut() else {
+        let Some((path, file, end)) = self
+            .inner
+            .lock()
+            .live
+            .back()
+            .map(|chunk| (chunk.path.clone(), Arc::clone(&chunk.file), chunk.end))
+        else {
             return Err(LedgerError::Missing(first));
         };
+        let failed = |source| LedgerError::Io { path: path.clone(), source };
         let mut positions = Vec::with_capacity(entries.len());
         let mut buffer = Vec::with_capacity(entries.iter().map(bytes::Bytes::len).sum());
         for entry in entries {
-            let position = chunk.end + buffer.len() as u64;
+            let position = end + buffer.len() as u64;
             positions.push(u32::try_from(position).map_err(|_| {
-                chunk.error(io::Error::new(io::ErrorKind::FileTooLarge, "a chunk ends below 4 GiB"))
+                failed(io::Error::new(io::ErrorKind::FileTooLarge, "a chunk ends below 4 GiB"))
             })?);
             buffer.extend_from_slice(entry);
         }
-        let written = chunk.file.write_all_at(&buffer, chunk.end).and_then(|()| self.sync(&chunk.file));
-        if let Err(source) = written {
+        if let Err(source) = file.write_all_at(&buffer, end).and_then(|()| self.sync(&file)) {
             // Cut off what may have been written, so that a later attempt starts from a clean end. Should
             // that fail as well, the attempt overwrites it.
-            let _ = chunk.file.set_len(chunk.end);
-            return Err(chunk.error(source));
+            let _ = file.set_len(end);
+            return Err(failed(source));
         }
-        chunk.end += buffer.len() as u64;
-        chunk.positions.extend(positions);
+        if let Some(chunk) = self.inner.lock().live.back_mut() {
+            chunk.end += buffer.len() as u64;
+            chunk.positions.extend(positions);
+            chunk.closing |= close_after;
+        }
         if close_after {
-            chunk.closing = true;
             // The batch is written, whatever becomes of the offset table: a failure here must not have it
             // written twice. The next append or commit completes the chunk first.
-            let _ = self.complete_last(&mut inner);
+            let _ = self.complete_last();
         }
         Ok(())
     }
@@ -181,19 +194,22 @@ impl LedgerFiles {
     /// # Errors
     /// [`LedgerError::Io`]; calling it again goes on where it stopped.
     pub fn commit(&self, seqno: u64) -> Result<(), LedgerError> {
-        let mut inner = self.inner.lock();
-        if inner.live.back().is_some_and(|chunk| chunk.closing) {
-            self.complete_last(&mut inner)?;
+        let _writing = self.writing.lock();
+        if self.inner.lock().live.back().is_some_and(|chunk| chunk.closing) {
+            self.complete_last()?;
         }
+        let mut inner = self.inner.lock();
+        let mut renamed = false;
         while let Some(chunk) = inner.live.front().filter(|chunk| chunk.complete && chunk.last() <= seqno) {
             let (first, last, table) = (chunk.first, chunk.last(), chunk.end);
             let path = self.options.directory.join(format!("ledger_{first}-{last}.committed"));
             fs::rename(&chunk.path, &path).map_err(|source| chunk.error(source))?;
             inner.live.pop_front();
             inner.committed.push(Committed { first, last, path, table, file: None });
-            self.sync_directory()?;
+            renamed = true;
         }
-        Ok(())
+        drop(inner);
+        if renamed { self.sync_directory() } else { Ok(()) }
     }
 
     /// Bytes of the entry of transaction `seqno`.
@@ -308,25 +324,30 @@ impl LedgerFiles {
 
     /// Writes the offset table, then the header that points to it: in that order, so that a crash between the
     /// two leaves an open chunk.
-    fn complete_last(&self, inner: &mut Inner) -> Result<(), LedgerError> {
-        let Some(chunk) =
-            inner.live.back_mut().filter(|chunk| !chunk.complete && !chunk.positions.is_empty())
-        else {
-            return Ok(());
+    fn complete_last(&self) -> Result<(), LedgerError> {
+        let (path, file, table, end) = {
+            let inner = self.inner.lock();
+            let Some(chunk) =
+                inner.live.back().filter(|chunk| !chunk.complete && !chunk.positions.is_empty())
+            else {
+                return Ok(());
+            };
+            let table: Vec<u8> = chunk.positions.iter().flat_map(|position| position.to_le_bytes()).collect();
+            (chunk.path.clone(), Arc::clone(&chunk.file), table, chunk.end)
         };
-        let table: Vec<u8> = chunk.positions.iter().flat_map(|position| position.to_le_bytes()).collect();
-        let outcome = chunk
-            .file
-            .write_all_at(&table, chunk.end)
-            .and_then(|()| self.sync(&chunk.file))
-            .and_then(|()| chunk.file.write_all_at(&chunk.end.to_le_bytes(), 0))
-            .and_then(|()| self.sync(&chunk.file));
+        let outcome = file
+            .write_all_at(&table, end)
+            .and_then(|()| self.sync(&file))
+            .and_then(|()| file.write_all_at(&end.to_le_bytes(), 0))
+            .and_then(|()| self.sync(&file));
         if let Err(source) = outcome {
-            let _ = chunk.file.write_all_at(&0_u64.to_le_bytes(), 0);
-            let _ = chunk.file.set_len(chunk.end);
-            return Err(chunk.error(source));
+            let _ = file.write_all_at(&0_u64.to_le_bytes(), 0);
+            let _ = file.set_len(end);
+            return Err(LedgerError::Io { path, source });
         }
-        chunk.complete = true;
+        if let Some(chunk) = self.inner.lock().live.back_mut() {
+            chunk.complete = true;
+        }
         Ok(())
     }
 

@@ -2,8 +2,9 @@
 //!
 //! On one node, committed means written to the ledger. Over several nodes a batch is one entry of the Raft
 //! engine, and committed means that the engine says so; the rest of the sequencer cannot tell the difference.
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -98,16 +99,22 @@ impl Drop for LocalReplicator {
 }
 
 fn write_batches(batches: &Receiver<Batch>, files: &LedgerFiles, observer: &dyn Observer) {
-    while let Ok(batch) = batches.recv() {
+    // What came while an earlier batch was being tried again.
+    let mut waiting = VecDeque::new();
+    while let Some(batch) = waiting.pop_front().or_else(|| batches.recv().ok()) {
         let last = batch.last();
         while let Err(error) =
             files.append(batch.first, &batch.entries, batch.close_before, batch.close_after)
         {
             observer.delayed(&error);
             std::thread::sleep(RETRY_DELAY);
-            // Told to stop while the disk refuses: the batch was never acknowledged as committed.
-            if matches!(batches.try_recv(), Err(std::sync::mpsc::TryRecvError::Disconnected)) {
-                return;
+            loop {
+                match batches.try_recv() {
+                    Ok(next) => waiting.push_back(next),
+                    Err(TryRecvError::Empty) => break,
+                    // Told to stop while the disk refuses: the batch was never acknowledged as committed.
+                    Err(TryRecvError::Disconnected) => return,
+                }
             }
         }
         // The name is for people and tools; the batch is committed once it is written.
