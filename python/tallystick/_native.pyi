@@ -1138,8 +1138,14 @@ class NodeRuntime:
         interfaces: Sequence[tuple[str, str, str, str | None, dict[str, int]]],
         handler: Callable[[NodeRequest], tuple[int, list[tuple[str, str]], bytes, bool]],
         workers: int,
+        *,
+        app_log: tuple[int, int, bool] | None = None,
     ) -> list[tuple[str, str]]:
         """Opens interfaces and returns the name and bound address of each.
+
+        Endpoints of the installed application are answered in native code; ``handler`` answers everything else.
+        ``app_log`` says where the application's log lines go: file descriptor, least level (as in
+        :class:`tallystick.node.log.Level`) and whether as JSON; without it they go nowhere.
 
         An interface is its name, address, ``HTTP1`` or ``HTTP2``, name of its TLS identity (None: plain TCP) and
         limits by their names in CCF's configuration, with ``idle_timeout_ms`` (0: never). ``handler`` returns

@@ -102,6 +102,16 @@ class Log:
                 # Nobody reads the log any more. A node does not stop for that, and has nowhere else to say so.
                 self._stream = None
 
+    def target(self) -> tuple[int, int, bool] | None:
+        """Where native code writes lines of its own: file descriptor, least level, and whether as JSON.
+
+        None if lines do not go to a file.
+        """
+        try:
+            return self._stream.fileno(), int(self.level), self.as_json
+        except (OSError, ValueError):
+            return None
+
     def _thread(self) -> int:
         identifier = threading.get_ident()
         with self._lock:

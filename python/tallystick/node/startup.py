@@ -237,7 +237,8 @@ class _Starter:
                 (interface.name, address, interface.app_protocol, identity, _limits(interface, self.config))
             )
         try:
-            opened = node.runtime.serve(interfaces, handler, self.config.worker_threads or _DEFAULT_WORKERS)
+            workers = self.config.worker_threads or _DEFAULT_WORKERS
+            opened = node.runtime.serve(interfaces, handler, workers, app_log=self.log.target())
         except (OSError, RuntimeError, ValueError) as error:
             wanted = ", ".join(interface.bind_address for interface in self.config.interfaces.values())
             raise StartError(f"cannot listen at {wanted}: {error}") from error

@@ -3,6 +3,7 @@
 //! It knows nothing of Python. Keys, policies and the life of the service come from its caller.
 #![forbid(unsafe_code)]
 
+pub mod app;
 pub mod entry;
 pub mod http;
 pub mod kv;

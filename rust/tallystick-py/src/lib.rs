@@ -8,6 +8,7 @@ mod js;
 mod ledger;
 mod merkle;
 mod node;
+mod node_app;
 mod node_governance;
 mod receipt;
 mod scan;

@@ -27,6 +27,7 @@ use tallystick_node::sequencer::{
     SignatureMode, SignedRoot,
 };
 
+use crate::node_app::{LogTarget, app_first};
 use crate::secrets::SecretArg;
 
 create_exception!(
@@ -404,12 +405,18 @@ impl NodeRuntime {
     }
 
     /// Opens interfaces: (name, address, protocol, identity or None, limits). Returns name and bound address.
+    ///
+    /// Endpoints of the application are answered without Python; `handler` answers everything else. `app_log`:
+    /// (file descriptor, least level, as JSON) for what the application logs.
+    #[pyo3(signature = (interfaces, handler, workers, *, app_log=None))]
+    #[allow(clippy::type_complexity, reason = "a tuple that Python packs")]
     fn serve(
         &self,
         py: Python<'_>,
         interfaces: Vec<(String, String, String, Option<String>, HashMap<String, u64>)>,
         handler: Py<PyAny>,
         workers: usize,
+        app_log: Option<LogTarget>,
     ) -> PyResult<Vec<(String, String)>> {
         let mut opened = Vec::with_capacity(interfaces.len());
         for (name, address, protocol, identity, limits) in interfaces {
@@ -426,7 +433,7 @@ impl NodeRuntime {
                 limits: limits_from(&limits)?,
             });
         }
-        let handler = Arc::new(PyHandler(handler));
+        let handler = app_first(&self.node, app_log, Arc::new(PyHandler(handler)))?;
         let server =
             py.detach(|| Server::start(opened, workers, handler)).map_err(|error| runtime_error(&error))?;
         let bound = server

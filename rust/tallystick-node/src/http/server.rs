@@ -174,6 +174,7 @@ impl Server {
     ) -> Result<Self, ServerError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers.max(1))
+            .thread_stack_size(crate::app::THREAD_STACK_BYTES)
             .thread_name("http")
             .enable_all()
             .build()

@@ -1,0 +1,183 @@
+//! Log lines of applications on an open file, in the two layouts of the node's other lines.
+//!
+//! A busy application causes tens of thousands of lines a second. Handlers only queue them; one thread writes
+//! what has gathered, many lines at a time.
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::{AppLog, LogLevel};
+
+/// Lines that may wait. More are counted and left out: a log must not hold up requests.
+const MAX_WAITING: usize = 1 << 16;
+/// How long lines gather before they are written.
+const GATHER: Duration = Duration::from_millis(20);
+/// Bytes after which they are written at once.
+const FULL: usize = 1 << 18;
+/// Width of the part of a text line that holds level, tag and place, before the bar.
+const PREAMBLE: usize = 45;
+/// The number under which lines of applications appear among the node's threads.
+const THREAD: u32 = 100;
+
+struct Line {
+    at: SystemTime,
+    tag: &'static str,
+    level: LogLevel,
+    text: String,
+}
+
+/// Writes lines until it is dropped.
+pub struct LineLog {
+    queue: Mutex<Option<SyncSender<Line>>>,
+    lost: Arc<AtomicU64>,
+    least: LogLevel,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for LineLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LineLog").field("least", &self.least).finish_non_exhaustive()
+    }
+}
+
+fn weight(level: LogLevel) -> u8 {
+    match level {
+        LogLevel::Info => 0,
+        LogLevel::Fail => 1,
+        LogLevel::Fatal => 2,
+    }
+}
+
+fn name(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Info => "info",
+        LogLevel::Fail => "fail",
+        LogLevel::Fatal => "fatal",
+    }
+}
+
+impl LineLog {
+    /// Writes lines of at least level `least` to `file`, as JSON objects if `as_json`.
+    ///
+    /// # Errors
+    /// The writing thread cannot be started.
+    pub fn start(file: File, least: LogLevel, as_json: bool) -> std::io::Result<Self> {
+        let (queue, lines) = sync_channel(MAX_WAITING);
+        let lost = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&lost);
+        let thread = std::thread::Builder::new()
+            .name("app-log".into())
+            .spawn(move || write_lines(file, &lines, &counted, as_json))?;
+        Ok(Self { queue: Mutex::new(Some(queue)), lost, least, thread: Some(thread) })
+    }
+}
+
+impl Drop for LineLog {
+    fn drop(&mut self) {
+        *self.queue.lock() = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl AppLog for LineLog {
+    fn line(&self, tag: &'static str, level: LogLevel, text: &str) {
+        let line = Line { at: SystemTime::now(), tag, level, text: text.to_owned() };
+        let queue = self.queue.lock();
+        if let Some(Err(TrySendError::Full(_))) = queue.as_ref().map(|queue| queue.try_send(line)) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn wants(&self, level: LogLevel) -> bool {
+        weight(level) >= weight(self.least)
+    }
+}
+
+fn write_lines(mut file: File, lines: &Receiver<Line>, lost: &AtomicU64, as_json: bool) {
+    let mut text = String::new();
+    while let Ok(first) = lines.recv() {
+        append(&mut text, &first, as_json);
+        let deadline = std::time::Instant::now() + GATHER;
+        while text.len() < FULL {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let Ok(line) = lines.recv_timeout(left) else { break };
+            append(&mut text, &line, as_json);
+        }
+        let left_out = lost.swap(0, Ordering::Relaxed);
+        if left_out > 0 {
+            let text_of_loss = format!("{left_out} log lines were left out because too many waited");
+            append(
+                &mut text,
+                &Line { at: SystemTime::now(), tag: "app", level: LogLevel::Fail, text: text_of_loss },
+                as_json,
+            );
+        }
+        // Nobody reads the log any more. A node does not stop for that, and has nowhere else to say so.
+        let _ = file.write_all(text.as_bytes());
+        text.clear();
+    }
+}
+
+fn append(out: &mut String, line: &Line, as_json: bool) {
+    let since = line.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    let date = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let moment = format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        date.hour(),
+        date.minute(),
+        date.second(),
+        since.subsec_micros()
+    );
+    let (level, tag) = (name(line.level), line.tag);
+    if as_json {
+        let object = json!({
+            "h_ts": moment, "thread_id": THREAD.to_string(), "level": level, "tag": tag,
+            "file": "app.js", "number": "0", "msg": line.text,
+        });
+        out.push_str(&object.to_string());
+    } else {
+        let preamble = format!("[{level:<5}][{tag}] app.js:0");
+        out.push_str(&format!("{moment}        {THREAD:<3} {preamble:<PREAMBLE$}| {}", line.text));
+    }
+    out.push('\n');
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_the_layout_of_the_others() {
+        let line = Line {
+            at: UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456),
+            tag: "app",
+            level: LogLevel::Fail,
+            text: "a \"b\"".into(),
+        };
+        let mut text = String::new();
+        append(&mut text, &line, false);
+        assert_eq!(
+            text,
+            "2023-11-14T22:13:20.123456Z        100 [fail ][app] app.js:0                        | a \"b\"\n"
+        );
+        text.clear();
+        append(&mut text, &line, true);
+        let object: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        assert_eq!((object["level"].as_str(), object["msg"].as_str()), (Some("fail"), Some("a \"b\"")));
+    }
+}
