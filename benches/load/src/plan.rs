@@ -4,7 +4,6 @@ use serde::Deserialize;
 
 /// One run, as it stands on standard input.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Plan {
     /// `host:port`; the host is an IP address.
     pub(crate) address: String,
