@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import threading
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -112,6 +113,7 @@ class BareNode:
         )
         self.watchers: list[Any] = []
         self.waiting: list[tuple[int, Any]] = []
+        self.lock = threading.Lock()
         self.runtime = _native.NodeRuntime(
             str(directory / "ledger"),
             secrets.token_bytes(32),
@@ -140,15 +142,22 @@ class BareNode:
         return self.keys.identity.sign_root(root), cose, self.node_id, self.endorsed_certificate
 
     def _committed(self, view: int, seqno: int, trouble: str | None) -> None:
-        due = [entry for entry in self.waiting if entry[0] <= seqno]
-        self.waiting = [entry for entry in self.waiting if entry[0] > seqno]
         for watch in self.watchers:
             watch(view, seqno)
-        for _, fn in due:
-            fn()
+        self._call_due(seqno)
 
     def after_commit(self, txid: TxId, fn: Any) -> None:
-        self.waiting.append((txid.seqno, fn))
+        with self.lock:
+            self.waiting.append((txid.seqno, fn))
+        # It may have been committed before anybody waited for it.
+        self._call_due(self.runtime.committed[1])
+
+    def _call_due(self, seqno: int) -> None:
+        with self.lock:
+            due = [fn for wanted, fn in self.waiting if wanted <= seqno]
+            self.waiting = [entry for entry in self.waiting if entry[0] > seqno]
+        for fn in due:
+            fn()
 
     def _genesis(self) -> dict[str, dict[bytes, bytes]]:
         report = {"measurement": "m", "report_data": "", "host_data": ""}

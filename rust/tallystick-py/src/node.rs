@@ -24,7 +24,7 @@ use tallystick_node::ledger::{LedgerError, Options as LedgerOptions};
 use tallystick_node::node::{Node as CoreNode, Options};
 use tallystick_node::sequencer::{
     CommitError, Committing, Observer, Options as SequencerOptions, RootSigner, Sequencer, SignError,
-    SignatureMode, SignedRoot,
+    SignatureMode, SignedRoot, Snapshot,
 };
 
 use crate::node_app::{LogTarget, app_first};
@@ -221,6 +221,26 @@ impl Handler for PyHandler {
     }
 }
 
+/// The state after a committed signature transaction, ready to be written.
+#[pyclass(frozen, module = "tallystick._native")]
+pub(crate) struct NodeSnapshot {
+    snapshot: Snapshot,
+}
+
+#[pymethods]
+impl NodeSnapshot {
+    #[getter]
+    fn seqno(&self) -> u64 {
+        self.snapshot.seqno()
+    }
+
+    /// The snapshot as CCF writes it, without a receipt.
+    fn encode<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let encoded = py.detach(|| self.snapshot.encode()).map_err(|error| runtime_error(&error))?;
+        Ok(PyBytes::new(py, &encoded))
+    }
+}
+
 /// The data plane of one node.
 #[pyclass(frozen, module = "tallystick._native")]
 pub(crate) struct NodeRuntime {
@@ -315,6 +335,21 @@ impl NodeRuntime {
     fn sign_pending(&self, py: Python<'_>) -> PyResult<Option<(u64, u64)>> {
         let signed = self.sequencer(py, Sequencer::sign_pending).map_err(|error| runtime_error(&error))?;
         Ok(signed.map(|txid| (txid.view, txid.seqno)))
+    }
+
+    /// Takes a snapshot every `interval` transactions; 0: only when asked.
+    fn schedule_snapshots(&self, interval: u64) {
+        self.node.sequencer().schedule_snapshots(interval);
+    }
+
+    /// Takes a snapshot at the next signature transaction.
+    fn force_snapshot(&self) {
+        self.node.sequencer().force_snapshot();
+    }
+
+    /// The oldest snapshot that is committed and not taken yet.
+    fn take_snapshot(&self) -> Option<NodeSnapshot> {
+        self.node.sequencer().take_snapshot().map(|snapshot| NodeSnapshot { snapshot })
     }
 
     fn wait_committed(&self, py: Python<'_>, seqno: u64, timeout_ms: u64) -> bool {
@@ -500,5 +535,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("ConflictError", module.py().get_type::<ConflictError>())?;
     module.add_class::<NodeTransaction>()?;
     module.add_class::<NodeRequest>()?;
+    module.add_class::<NodeSnapshot>()?;
     module.add_class::<NodeRuntime>()
 }

@@ -468,7 +468,8 @@ fn render(answer: Response, http2: bool) -> http::Response<Full<Bytes>> {
     let mut response = http::Response::new(Full::new(answer.body.clone()));
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
-    if answer.status != StatusCode::NO_CONTENT {
+    // The answer to HEAD names the length of the body that it does not send.
+    if answer.status != StatusCode::NO_CONTENT && !response.headers().contains_key(header::CONTENT_LENGTH) {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }
     if answer.close && !http2 {

@@ -11,6 +11,7 @@ use tallystick_core::types::{Digest, TxId};
 use super::replicate::{Batch, Observer, Replicator};
 use super::secrets::LedgerSecrets;
 use super::signature::{RootSigner, SignError, SignatureMode, write_set};
+use super::snapshots::{Snapshot, Snapshots};
 use super::status::{TxStatus, ViewHistory};
 use crate::entry::{CLOSE_AFTER, CLOSE_BEFORE, Domains, EntryError, LedgerSecret, seal};
 use crate::kv::{Conflict, Store, Transaction, WriteSet};
@@ -88,6 +89,7 @@ struct Inner {
     close_before: bool,
     /// Seqnos of signature transactions, ascending: the index that receipts need.
     signatures: Vec<u64>,
+    snapshots: Snapshots,
 }
 
 impl std::fmt::Debug for Sequencer {
@@ -117,6 +119,7 @@ impl Sequencer {
                 close_chunk: false,
                 close_before: false,
                 signatures: Vec::new(),
+                snapshots: Snapshots::default(),
             }),
             committed: Mutex::new(TxId { view: 0, seqno: 0 }),
             committed_seqno: AtomicU64::new(0),
@@ -266,6 +269,25 @@ impl Sequencer {
         inner.signatures.get(index).copied().filter(|signature| *signature <= committed)
     }
 
+    /// Takes a snapshot every `interval` transactions from now on; 0: only when asked.
+    pub fn schedule_snapshots(&self, interval: u64) {
+        let mut inner = self.inner.lock();
+        let last = inner.next - 1;
+        inner.snapshots.schedule(interval, last);
+    }
+
+    /// Takes a snapshot at the next signature transaction.
+    pub fn force_snapshot(&self) {
+        self.inner.lock().snapshots.force();
+    }
+
+    /// The oldest snapshot that is committed and that nobody has taken yet.
+    #[must_use]
+    pub fn take_snapshot(&self) -> Option<Snapshot> {
+        let committed = self.committed_seqno.load(Ordering::Acquire);
+        self.inner.lock().snapshots.take(committed)
+    }
+
     /// Waits until `seqno` is committed, for at most `patience`; says whether it is.
     pub fn wait_committed(&self, seqno: u64, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
@@ -314,16 +336,29 @@ impl Sequencer {
         Ok(txid)
     }
 
+    /// Keeps the state after signature transaction `seqno`, which was just applied.
+    fn keep_snapshot(&self, inner: &mut Inner, seqno: u64) {
+        if let (Ok(leaf), Some(secret)) = (inner.tree.leaf(seqno), inner.secrets.at(seqno)) {
+            let (secret, views) = (Arc::clone(secret), inner.views.starts().to_vec());
+            inner.snapshots.keep(Snapshot { seqno, state: self.store.current(), leaf, views, secret });
+        }
+    }
+
     fn sign(&self, inner: &mut Inner) -> Result<TxId, CommitError> {
         let txid = TxId { view: self.options.view, seqno: inner.next };
         let root = inner.tree.root();
         let signed = self.signer.sign(&root, txid)?;
         let writes = write_set(self.options.mode, &signed, &root, txid, inner.tree.to_compact());
-        let close_after = inner.close_chunk || inner.chunk_bytes >= self.options.chunk_size;
+        // A node that starts from a snapshot starts with a new chunk, so the old one ends here.
+        let snapshot_due = inner.snapshots.due(txid.seqno);
+        let close_after = snapshot_due || inner.close_chunk || inner.chunk_bytes >= self.options.chunk_size;
         let flags = if close_after { CLOSE_AFTER } else { 0 };
         self.append(inner, &writes, &Domains::of(&writes), &[0; 32], flags)?;
         inner.signatures.push(txid.seqno);
         self.store.retain();
+        if snapshot_due {
+            self.keep_snapshot(inner, txid.seqno);
+        }
         let batch = Batch {
             view: self.options.view,
             first: inner.batch_first,

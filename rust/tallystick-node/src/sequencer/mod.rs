@@ -17,6 +17,7 @@ mod batch;
 mod replicate;
 mod secrets;
 mod signature;
+mod snapshots;
 mod status;
 
 pub(crate) use batch::CommitFollower;
@@ -24,4 +25,5 @@ pub use batch::{CommitError, Committing, Options, Sequencer};
 pub use replicate::{Batch, LocalReplicator, Observer, Replicator};
 pub use secrets::LedgerSecrets;
 pub use signature::{RootSigner, SignError, SignatureMode, SignedRoot};
+pub use snapshots::Snapshot;
 pub use status::{TxStatus, ViewHistory};
