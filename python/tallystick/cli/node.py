@@ -10,7 +10,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -30,16 +30,12 @@ _DURATION = re.compile(r"\s*(\d{1,9})\s*(us|ms|s|min|h|)\s*\Z")
 _SECONDS = {"": 1e-6, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 
 
-class _Duration(click.ParamType[float]):
-    """A time as CCF writes it: a whole number and a unit; microseconds without one."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        match = _DURATION.match(str(value))
-        if match is None:
-            self.fail(f"{value!r} is no time such as 500ms, 10s or 2min", param, ctx)
-        return int(match[1]) * _SECONDS[match[2]]
+def _duration(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
+    """Seconds in a time as CCF writes it: a whole number and a unit; microseconds without one."""
+    match = _DURATION.match(value)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is no time such as 500ms, 10s or 2min")
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -64,7 +60,7 @@ def node() -> None:
 )
 @click.option(
     "--config-timeout",
-    type=_Duration(),
+    callback=_duration,
     default="0s",
     show_default=True,
     metavar="TIME",
