@@ -43,7 +43,9 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "join": ("tallystick.cli.repair:join", "Join chunk files into one."),
     "extract": ("tallystick.cli.repair:extract", "Write a range of transactions to a chunk file."),
     "doctor": ("tallystick.cli.repair:doctor", "Say what a node would do with a ledger directory."),
+    "sandbox": ("tallystick.cli.sandbox:sandbox", "Run a service of one node on this machine."),
     "member": ("tallystick.cli.member:member", "Govern a service: keys, proposals, ballots, shares."),
+    "node": ("tallystick.cli.node:node", "Run a node of a service."),
     "demo": ("tallystick.cli.demo:demo", "Write a small service ledger, verify it, catch three tamperings."),
 }
 
