@@ -13,6 +13,7 @@ from tallystick.member.actions import Action, action, ballot, proposal, read_bun
 from tallystick.member.client import GovernanceClient
 from tallystick.member.keys import MemberKeys
 from tallystick.member.requests import GovernanceRequest, RequestType
+from tallystick.node.constitution import constitution_files
 from tallystick.sandbox.node_process import NodeProcess, SandboxError, require_free_port
 from tallystick.sandbox.workspace import Workspace
 
@@ -79,7 +80,7 @@ def open_sandbox(workspace: Workspace, options: SandboxOptions) -> OpenSandbox:
         RefusedError, UndecidedError: see :class:`tallystick.member.client.GovernanceClient`.
     """
     bundle = read_bundle(options.app)
-    constitution = list(options.constitution) or default_constitution()
+    constitution = list(options.constitution) or constitution_files(virtual=True)
     for path in constitution:
         read_text(path)
     if options.port:
@@ -100,13 +101,6 @@ def open_sandbox(workspace: Workspace, options: SandboxOptions) -> OpenSandbox:
         node.stop()
         raise
     return OpenSandbox(workspace, node, url, _endpoints(bundle), options.app == DEFAULT_APP)
-
-
-def default_constitution() -> list[Path]:
-    """The files of the default constitution, in order."""
-    from tallystick.node.governance.default_constitution import constitution_files
-
-    return constitution_files()
 
 
 def _govern(
