@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 from tallystick.node.config import NodeConfig
@@ -59,11 +58,7 @@ def make_handler(node: Node) -> Handler:
     for endpoint in governance_endpoints():
         registries["gov"].add(endpoint)
     rules = {name: InterfaceRules.from_config(name, each.raw) for name, each in config.interfaces.items()}
-    return Dispatcher(node, registries, rules, commit=partial(_commit, node))
-
-
-def _commit(node: Node, transaction: object, options: object) -> tuple[int, int]:
-    return node.commit_request(transaction, options)
+    return Dispatcher(node, registries, rules, commit=node.commit_request)
 
 
 class _Indexing:
@@ -93,12 +88,7 @@ class _Indexing:
 
     def _work(self) -> None:
         done = 0
-        while True:
-            with self._news:
-                self._news.wait_for(lambda: self._stopped or self._committed > done)
-                if self._stopped:
-                    return
-                goal = self._committed
+        while (goal := self._next(done)) is not None:
             try:
                 while self._indexer.advance(goal) and not self._stopped:
                     pass
@@ -106,3 +96,9 @@ class _Indexing:
                 self._node.log.fail(f"Indexing stopped at {goal}: {type(error).__name__}: {error}")
                 return
             done = goal
+
+    def _next(self, done: int) -> int | None:
+        """Waits for commits beyond ``done``; None when there is nothing more to do."""
+        with self._news:
+            self._news.wait_for(lambda: self._stopped or self._committed > done)
+            return None if self._stopped else self._committed
