@@ -1,27 +1,32 @@
 """Runs the console examples in the pages, so that what they show is what the program prints.
 
 A block of language ``console`` after the comment ``<!-- run -->`` holds lines ``$ COMMAND``, each followed by
-what it prints. Commands run in a shell, in a directory in which ``tallystick demo`` has written its files.
-Keys are fresh in every run, so two outputs count as equal when they differ in hexadecimal digits, dates,
+what it prints. Each runs in a shell of its own, in a directory in which ``tallystick demo`` has written its files;
+what a command of the form ``. FILE`` sets, later ones find set, as in a terminal. Keys are fresh in every run, so two outputs count as equal when they differ in hexadecimal digits, dates,
 durations or the name of a temporary directory only.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 BLOCK = re.compile(r"(?<=^<!-- run -->\n)\n?^```console\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # What readers see in the pages; the program makes a name of its own in it.
 TEMPORARY = "/tmp"  # noqa: S108 - as above
+
+# In the stage's directory: read by every shell before its command.
+_SETTINGS = ".settings"
 
 _VARYING = (
     (re.compile(r"[0-9a-f]{12,}"), "<hex>"),
@@ -30,6 +35,10 @@ _VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?"), "<date>"),
     (re.compile(r"\b\d+(\.\d+)? m?s\b"), "<duration>"),
     (re.compile(r"\S*tallystick-demo-\w+"), "<directory>"),
+    # When a service signs depends on the clock, and with it the numbers of what comes later.
+    (re.compile(r"\b\d+\.\d+\b"), "<txid>"),
+    (re.compile(r"\b(transactions|seqno|to|signatures|chunks) \d+"), r"\1 <number>"),
+    (re.compile(r"127\.0\.0\.1:\d+"), "<address>"),
     # Offsets follow the lengths of DER signatures, which vary by a byte or two.
     (re.compile(r"\b(offset|size|bytes)(\"?:?) \d+"), r"\1\2 <number>"),
 )
@@ -57,7 +66,9 @@ class Stage:
             "PATH": f"{programs}:{os.environ.get('PATH', '')}",
             "TMPDIR": TEMPORARY,
             "NO_COLOR": "1",
+            "BASH_ENV": str(directory / _SETTINGS),
         }
+        (directory / _SETTINGS).touch()
 
     def transcript(self, text: str) -> str:
         """The block anew: its commands, each with what it prints now (stdout and stderr, as a terminal shows)."""
@@ -70,6 +81,9 @@ class Stage:
             )  # fmt: skip
             for left_behind in set(re.findall(rf"{TEMPORARY}/tallystick-demo-\w+", run.stdout)):
                 shutil.rmtree(left_behind, ignore_errors=True)
+            if re.fullmatch(r"\. \S+", command):
+                with (self._directory / _SETTINGS).open("a", encoding="utf-8") as settings:
+                    settings.write(f"{command}\n")
             lines += [f"$ {command}", *(line.rstrip() for line in run.stdout.splitlines())]
         return "\n".join(lines) + "\n"
 
@@ -85,7 +99,14 @@ def stage() -> Iterator[Stage]:
         program.chmod(0o755)
         directory = Path(root) / "demo"
         subprocess.run([program, "demo", "--directory", directory], check=True, stdout=subprocess.DEVNULL)
-        yield Stage(directory, programs)
+        try:
+            yield Stage(directory, programs)
+        finally:
+            # A page whose example broke off may have left its service running; without its node it ends.
+            for ready in directory.glob("*/sandbox.json"):
+                for node in json.loads(ready.read_bytes())["nodes"]:
+                    with suppress(ProcessLookupError):
+                        os.kill(node["pid"], signal.SIGTERM)
 
 
 def renewed(page: str, on: Stage) -> str:
