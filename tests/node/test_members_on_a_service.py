@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -215,7 +214,6 @@ def test_what_the_auditor_says_of_it(tmp_path: Path) -> None:
     assert tallystick("verify", ledger, *pinned).exit_code == OK
     governance = tallystick("gov", "verify", ledger, *pinned)
     assert governance.exit_code == OK, governance.stdout
-    keys = [argument for member in members for argument in ("--member-key", member["encryption_key"])]
+    keys = [argument for member in members for argument in ("--encryption-key", member["encryption_key"])]
     decrypted = tallystick("secrets", ledger, *keys)
     assert decrypted.exit_code == OK, decrypted
-    assert os.listdir(ledger)
