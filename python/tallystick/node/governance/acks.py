@@ -16,7 +16,7 @@ from tallystick.node.http.errors import Code
 from tallystick.node.http.registry import Endpoint
 from tallystick.node.state import ServiceStatus
 
-__all__ = ["state_digest_endpoints"]
+__all__ = ["read_ack", "renew_digest", "state_digest_endpoints", "take_acknowledgement"]
 
 _PATH = "/members/state-digests/{memberId}"
 
@@ -35,7 +35,7 @@ def state_digest_endpoints() -> list[Endpoint]:
 def get_digest(context: Context) -> Reply:
     """The digest that a member has to acknowledge."""
     member_id = context.parameters["memberId"]
-    ack = _ack(context, member_id)
+    ack = read_ack(context, member_id)
     if ack is None:
         message = f"No ACK record exists for member {member_id}."
         raise governance_error(context, 404, Code.RESOURCE_NOT_FOUND, message)
@@ -45,25 +45,50 @@ def get_digest(context: Context) -> Reply:
 def update_digest(context: Context) -> Reply:
     """Puts the latest signed root in the place of what the member was to acknowledge."""
     member_id = _own(context, signed_request(context))
-    ack = _ack(context, member_id) or {}
+    return Reply.json({"memberId": member_id, "stateDigest": renew_digest(context, member_id)})
+
+
+def renew_digest(context: Context, member_id: str) -> str:
+    """Puts the latest signed root in the place of what a member was to acknowledge.
+
+    Raises:
+        HttpError: 500, nothing has been signed yet.
+    """
+    ack = read_ack(context, member_id) or {}
     tree = context.tx.get(tables.TREE, tables.SINGLETON)
     if tree is None:
         message = "Service has no signatures to ack yet - try again soon."
         raise governance_error(context, 500, Code.INTERNAL_ERROR, message)
-    ack["state_digest"] = MerkleTree.from_compact(tree).root().hex()
-    tables.put_json(context.tx, tables.MEMBERS_ACKS, ack, member_id.encode())
-    return Reply.json({"memberId": member_id, "stateDigest": ack["state_digest"]})
+    digest = MerkleTree.from_compact(tree).root().hex()
+    tables.put_json(context.tx, tables.MEMBERS_ACKS, ack | {"state_digest": digest}, member_id.encode())
+    return digest
 
 
 def acknowledge(context: Context) -> Reply:
-    """Takes the acknowledgement: the member becomes active, and gets a recovery share if it is to have one."""
-    request, tx = signed_request(context), context.tx
-    member_id = _own(context, request)
-    ack = _ack(context, member_id)
+    """Takes an acknowledgement."""
+    request = signed_request(context)
+    _own(context, request)
+    take_acknowledgement(context, request, "stateDigest")
+    return Reply.no_content()
+
+
+def take_acknowledgement(context: Context, request: SignedRequest, field: str) -> None:
+    """Makes the member active, and gives it a recovery share if it is to have one.
+
+    Args:
+        context: of the request.
+        request: signed by the member.
+        field: member of the signed JSON object that holds the digest.
+
+    Raises:
+        HttpError: the digest is not the one asked for, or the member cannot be activated.
+    """
+    tx, member_id = context.tx, request.member_id
+    ack = read_ack(context, member_id)
     if ack is None:
         message = f"No ACK record exists for member {member_id}."
         raise governance_error(context, 403, Code.AUTHORIZATION_FAILED, message)
-    _check_digest(context, request, ack["state_digest"])
+    _check_digest(context, request, ack["state_digest"], field)
     status = (tables.get_json(tx, tables.SERVICE_INFO) or {}).get("status")
     info: dict[str, Any] = tables.get_json(tx, tables.MEMBERS_INFO, member_id.encode()) or {}
     recoverer = takes_part_in_recovery(tx, member_id, info)
@@ -90,7 +115,6 @@ def acknowledge(context: Context) -> Reply:
         except TallystickError as error:
             message = f"Error issuing new recovery shares: {error.message}"
             raise governance_error(context, 500, Code.INTERNAL_ERROR, message) from error
-    return Reply.no_content()
 
 
 def _own(context: Context, request: SignedRequest) -> str:
@@ -105,16 +129,17 @@ def _own(context: Context, request: SignedRequest) -> str:
     return member_id
 
 
-def _ack(context: Context, member_id: str) -> dict[str, Any] | None:
+def read_ack(context: Context, member_id: str) -> dict[str, Any] | None:
+    """A member's row of acknowledgements; None if there is no such member."""
     ack: dict[str, Any] | None = tables.get_json(context.tx, tables.MEMBERS_ACKS, member_id.encode("utf-8", "replace"))
     return ack
 
 
-def _check_digest(context: Context, request: SignedRequest, expected: str) -> None:
+def _check_digest(context: Context, request: SignedRequest, expected: str, field: str) -> None:
     content = parse_json(request.content)
-    received = content.get("stateDigest") if isinstance(content, dict) else None
+    received = content.get(field) if isinstance(content, dict) else None
     if not isinstance(received, str):
-        message = 'Signed request body is not a JSON object containing required string field "stateDigest"'
+        message = f'Signed request body is not a JSON object containing required string field "{field}"'
         raise governance_error(context, 400, Code.INVALID_INPUT, message)
     if received != expected:
         message = f"Submitted state digest is not valid.\nExpected\n {expected}\nReceived\n {received}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tallystick.node.governance.acks import state_digest_endpoints
+from tallystick.node.governance.classic import classic_endpoints
 from tallystick.node.governance.proposals import ProposalHandlers
 from tallystick.node.governance.recovery import recovery_endpoints
 from tallystick.node.governance.scripts import Scripts
@@ -14,9 +15,11 @@ __all__ = ["governance_endpoints"]
 
 def governance_endpoints() -> list[Endpoint]:
     """The endpoints; scripts that they run share what was compiled."""
+    proposals = ProposalHandlers(Scripts())
     return [
-        *ProposalHandlers(Scripts()).endpoints(),
+        *proposals.endpoints(),
         *state_digest_endpoints(),
         *recovery_endpoints(),
         *service_state_endpoints(),
+        *classic_endpoints(proposals),
     ]

@@ -23,7 +23,16 @@ from tallystick.node.http.context import Context, Reply, parse_json
 from tallystick.node.http.errors import Code, HttpError
 from tallystick.node.http.registry import Endpoint
 
-__all__ = ["JAVASCRIPT_TYPE", "ProposalHandlers"]
+__all__ = [
+    "JAVASCRIPT_TYPE",
+    "ProposalHandlers",
+    "ballot_of",
+    "check_proposer",
+    "check_signed_for",
+    "existing_proposal",
+    "state_word",
+    "withdraw_proposal",
+]
 
 JAVASCRIPT_TYPE = "text/javascript"
 
@@ -64,7 +73,15 @@ class ProposalHandlers:
     # ----------------------------------------------------------------------------------------------- writing
 
     def create(self, context: Context) -> Reply:
-        """Validates a proposal, records it, and resolves it at once: a constitution may accept without a vote."""
+        """Takes a proposal."""
+        return Reply.json(self.created(context).api())
+
+    def created(self, context: Context) -> Proposal:
+        """Validates a proposal, records it, and resolves it at once: a constitution may accept without a vote.
+
+        Raises:
+            HttpError: it is not valid, was sent before or is too old; or something failed on the way.
+        """
         request, tx = signed_request(context), context.tx
         if tx.root is None:
             raise governance_error(context, 500, Code.INTERNAL_ERROR, "Proposal failed to bind to state.")
@@ -81,7 +98,7 @@ class ProposalHandlers:
         record_request(tx, request)
         admit_proposal(context, request, proposal_id)
         resolve_proposal(context, self._scripts, constitution, proposal, text)
-        return Reply.json(proposal.api())
+        return proposal
 
     def _validate(self, context: Context, constitution: str, text: str) -> None:
         answer = self._scripts.validate(context, constitution, text)
@@ -100,56 +117,66 @@ class ProposalHandlers:
     def withdraw(self, context: Context) -> Reply:
         """Takes a proposal back; its proposer may, while it is open."""
         request = signed_request(context)
-        proposal_id = _signed_proposal_id(context, request)
+        proposal_id = path_id(context, "proposalId", "proposal")
+        check_signed_for(context, request, proposal_id)
         proposal = read_proposal(context.tx, proposal_id)
         if proposal is None:
             # It may have been withdrawn, or closed and removed since: what the member wants is the case.
             return Reply.no_content()
-        if proposal.proposer_id != request.member_id:
-            message = (
-                f"Proposal {proposal_id} can only be withdrawn by proposer {proposal.proposer_id}, "
-                f"not caller {request.member_id}."
-            )
-            raise governance_error(context, 403, Code.AUTHORIZATION_FAILED, message)
+        check_proposer(context, request, proposal)
         if proposal.state not in ("Open", "Withdrawn"):
-            message = f"Proposal {proposal_id} is currently in state {_word(proposal)} and cannot be withdrawn."
+            message = f"Proposal {proposal_id} is currently in state {state_word(proposal)} and cannot be withdrawn."
             raise governance_error(context, 400, Code.PROPOSAL_NOT_OPEN, message)
         if proposal.state == "Open":
-            proposal.state = "Withdrawn"
-            proposal.write(context.tx)
-            remove_other_closed_proposals(context.tx, proposal_id)
-            record_request(context.tx, request)
+            withdraw_proposal(context, request, proposal)
         return Reply.json(proposal.api())
 
     def submit_ballot(self, context: Context) -> Reply:
-        """Takes a member's ballot, and resolves the proposal anew with all there are."""
-        request, tx = signed_request(context), context.tx
-        proposal_id = _signed_proposal_id(context, request)
-        member_id = path_id(context, "memberId", "member")
-        if member_id != request.member_id:
+        """Takes a member's ballot; the same again changes nothing."""
+        request = signed_request(context)
+        proposal_id = path_id(context, "proposalId", "proposal")
+        check_signed_for(context, request, proposal_id)
+        if path_id(context, "memberId", "member") != request.member_id:
             message = "Authenticated member id does not match URL"
             raise governance_error(context, 400, Code.INVALID_RESOURCE_NAME, message)
-        proposal = _existing(context, proposal_id)
-        if proposal.state != "Open":
-            closed = f"Proposal {proposal_id} is currently in state {_word(proposal)}"
-            message = f"{closed} - only open proposals can receive votes"
-            raise governance_error(context, 400, Code.PROPOSAL_NOT_OPEN, message)
-        text = tx.get(PROPOSALS, proposal_id.encode())
-        if text is None:
-            raise _not_found(context, proposal_id)
-        ballot = _ballot(context, request)
-        constitution = constitution_in_force(context, "ballots")
-        before = proposal.ballots.get(member_id)
+        proposal, text = self.open_proposal(context, proposal_id)
+        ballot = ballot_of(context, request)
+        before = proposal.ballots.get(request.member_id)
         if before is not None:
             if before == ballot:
                 return Reply.json(proposal.api())
-            message = f"Different ballot already submitted by {member_id} for {proposal_id}."
+            message = f"Different ballot already submitted by {request.member_id} for {proposal_id}."
             raise governance_error(context, 400, Code.VOTE_ALREADY_EXISTS, message)
-        proposal.ballots[member_id] = ballot
-        record_request(tx, request)
-        decoded = text.decode("utf-8", "replace")
-        resolve_proposal(context, self._scripts, constitution, proposal, decoded, new_ballot=member_id)
+        self.cast(context, request, proposal, text, ballot)
         return Reply.json(proposal.api())
+
+    def open_proposal(self, context: Context, proposal_id: str) -> tuple[Proposal, str]:
+        """A proposal on which members may vote, and its text.
+
+        Raises:
+            HttpError: 404, there is no such proposal; 400, it is closed.
+        """
+        proposal = existing_proposal(context, proposal_id)
+        if proposal.state != "Open":
+            closed = f"Proposal {proposal_id} is currently in state {state_word(proposal)}"
+            message = f"{closed} - only open proposals can receive votes"
+            raise governance_error(context, 400, Code.PROPOSAL_NOT_OPEN, message)
+        text = context.tx.get(PROPOSALS, proposal_id.encode())
+        if text is None:
+            raise _not_found(context, proposal_id)
+        return proposal, text.decode("utf-8", "replace")
+
+    def cast(self, context: Context, request: SignedRequest, proposal: Proposal, text: str, ballot: str) -> None:
+        """Adds a ballot, and resolves the proposal anew with all there are.
+
+        Raises:
+            HttpError: 500, something failed on the way; nothing is kept.
+        """
+        constitution = constitution_in_force(context, "ballots")
+        proposal.ballots[request.member_id] = ballot
+        record_request(context.tx, request)
+        member = request.member_id
+        resolve_proposal(context, self._scripts, constitution, proposal, text, new_ballot=member)
 
     # ----------------------------------------------------------------------------------------------- reading
 
@@ -159,7 +186,7 @@ class ProposalHandlers:
 
     def get(self, context: Context) -> Reply:
         """One proposal."""
-        return Reply.json(_existing(context, path_id(context, "proposalId", "proposal")).api())
+        return Reply.json(existing_proposal(context, path_id(context, "proposalId", "proposal")).api())
 
     def actions(self, context: Context) -> Reply:
         """The text of a proposal, as it was signed."""
@@ -184,7 +211,8 @@ class ProposalHandlers:
         return Reply.text(ballot, content_type=JAVASCRIPT_TYPE)
 
 
-def _word(proposal: Proposal) -> str:
+def state_word(proposal: Proposal) -> str:
+    """State of a proposal as messages spell it."""
     return proposal.state.lower()
 
 
@@ -192,23 +220,57 @@ def _not_found(context: Context, proposal_id: str) -> HttpError:
     return governance_error(context, 404, Code.PROPOSAL_NOT_FOUND, f"Could not find proposal {proposal_id}.")
 
 
-def _existing(context: Context, proposal_id: str) -> Proposal:
+def existing_proposal(context: Context, proposal_id: str) -> Proposal:
+    """A proposal.
+
+    Raises:
+        HttpError: 404, the tables hold none of this ID.
+    """
     proposal = read_proposal(context.tx, proposal_id)
     if proposal is None:
         raise _not_found(context, proposal_id)
     return proposal
 
 
-def _signed_proposal_id(context: Context, request: SignedRequest) -> str:
-    """The proposal in the path, which must be the one that was signed for."""
-    proposal_id = path_id(context, "proposalId", "proposal")
+def check_signed_for(context: Context, request: SignedRequest, proposal_id: str) -> None:
+    """The proposal in the path must be the one that was signed for.
+
+    Raises:
+        HttpError: 400, it is another.
+    """
     if request.proposal_id != proposal_id:
         message = "Authenticated proposal id does not match URL"
         raise governance_error(context, 400, Code.INVALID_RESOURCE_NAME, message)
-    return proposal_id
 
 
-def _ballot(context: Context, request: SignedRequest) -> str:
+def check_proposer(context: Context, request: SignedRequest, proposal: Proposal) -> None:
+    """Only who proposed may withdraw.
+
+    Raises:
+        HttpError: 403, somebody else asks.
+    """
+    if proposal.proposer_id != request.member_id:
+        message = (
+            f"Proposal {proposal.proposal_id} can only be withdrawn by proposer {proposal.proposer_id}, "
+            f"not caller {request.member_id}."
+        )
+        raise governance_error(context, 403, Code.AUTHORIZATION_FAILED, message)
+
+
+def withdraw_proposal(context: Context, request: SignedRequest, proposal: Proposal) -> None:
+    """Closes an open proposal as withdrawn."""
+    proposal.state = "Withdrawn"
+    proposal.write(context.tx)
+    remove_other_closed_proposals(context.tx, proposal.proposal_id)
+    record_request(context.tx, request)
+
+
+def ballot_of(context: Context, request: SignedRequest) -> str:
+    """The script in a ballot request.
+
+    Raises:
+        HttpError: 400, there is none.
+    """
     content = parse_json(request.content)
     ballot = content.get("ballot") if isinstance(content, dict) else None
     # JSON can spell half a surrogate pair, which the ledger cannot hold.

@@ -12,7 +12,7 @@ from tallystick.node.http.errors import Code
 from tallystick.node.http.registry import Endpoint
 from tallystick.node.state import ServiceStatus
 
-__all__ = ["recovery_endpoints"]
+__all__ = ["recovery_endpoints", "share_of", "submit_share"]
 
 
 def recovery_endpoints() -> list[Endpoint]:
@@ -29,12 +29,21 @@ def recovery_endpoints() -> list[Endpoint]:
 def encrypted_share(context: Context) -> Reply:
     """A member's share, encrypted to its key."""
     member_id = path_id(context, "memberId", "member")
+    return Reply.json({"memberId": member_id, "encryptedShare": share_of(context, member_id)})
+
+
+def share_of(context: Context, member_id: str) -> str:
+    """A member's share, encrypted to its key, in base64.
+
+    Raises:
+        HttpError: 404, it has none.
+    """
     record: dict[str, Any] = tables.get_json(context.tx, tables.RECOVERY_SHARES) or {}
-    share = (record.get("encrypted_shares") or {}).get(member_id)
+    share: str | None = (record.get("encrypted_shares") or {}).get(member_id)
     if share is None:
         message = f"Recovery share not found for member {member_id}."
         raise governance_error(context, 404, Code.RESOURCE_NOT_FOUND, message)
-    return Reply.json({"memberId": member_id, "encryptedShare": share})
+    return share
 
 
 def submit_share(context: Context) -> Reply:
