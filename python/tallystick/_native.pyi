@@ -320,7 +320,13 @@ def encode_public_domain(
 
 def encode_private_domain(tables: dict[str, dict[bytes, bytes | None]]) -> bytes: ...
 def seal_entry(
-    view: int, seqno: int, public_domain: bytes, private_plaintext: bytes, ledger_secret: LedgerSecret | bytes, *, flags: int = 0
+    view: int,
+    seqno: int,
+    public_domain: bytes,
+    private_plaintext: bytes,
+    ledger_secret: LedgerSecret | bytes,
+    *,
+    flags: int = 0,
 ) -> bytes:
     """A whole entry: AES-256-GCM under ``ledger_secret`` (32 bytes), IV = seqno, view; AAD = the public domain."""
 

@@ -37,6 +37,9 @@ create_exception!(
     "A transaction conflicts with one that committed first: run it again."
 );
 
+/// Name, address, protocol, identity (None: plain TCP) and limits by name.
+type InterfaceArg = (String, String, String, Option<String>, HashMap<String, u64>);
+
 fn runtime_error(error: &dyn std::error::Error) -> PyErr {
     PyRuntimeError::new_err(error.to_string())
 }
@@ -448,7 +451,7 @@ impl NodeRuntime {
     fn serve(
         &self,
         py: Python<'_>,
-        interfaces: Vec<(String, String, String, Option<String>, HashMap<String, u64>)>,
+        interfaces: Vec<InterfaceArg>,
         handler: Py<PyAny>,
         workers: usize,
         app_log: Option<LogTarget>,

@@ -102,7 +102,8 @@ impl Snapshots {
 
     /// The oldest snapshot that is committed.
     pub(super) fn take(&mut self, committed: u64) -> Option<Snapshot> {
-        self.waiting.pop_front_if(|oldest| oldest.seqno <= committed)
+        let due = self.waiting.front().is_some_and(|oldest| oldest.seqno <= committed);
+        due.then(|| self.waiting.pop_front()).flatten()
     }
 }
 
