@@ -90,14 +90,15 @@ def _no_table(directory: Path) -> Arguments:
     return _verify_copy(directory, copy)
 
 
-@example("ledger-fork")
-def _fork(directory: Path) -> Arguments:
+def _two_ends(directory: Path, *, committed: bool) -> Arguments:
+    """Two copies of one service: an end of view 2, and another of a later view in its place."""
     service = _opened(directory)
     service.leave_chunk_open()
     trunk = LedgerCopy(directory / "ledger", directory / "other")
     write_some(service, 2)
-    service.sign()
-    service.leave_chunk_open()
+    service.sign(close_chunk=committed)
+    if not committed:
+        service.leave_chunk_open()
     # The same service, its end forgotten, goes on from the same place in another way.
     other = outsider(trunk, directory / "scratch")
     other.service, other.node, other.members = service.service, service.node, service.members
@@ -110,6 +111,16 @@ def _fork(directory: Path) -> Arguments:
     assert entries_after(other, last)
     pins = _pin(directory, service.service.certificate)
     return [directory / "ledger", trunk.directory, "--uncommitted", *pins]
+
+
+@example("ledger-fork")
+def _fork(directory: Path) -> Arguments:
+    return _two_ends(directory, committed=True)
+
+
+@example("replaced-suffix")
+def _replaced(directory: Path) -> Arguments:
+    return _two_ends(directory, committed=False)
 
 
 @example("copy-unreadable")

@@ -42,9 +42,16 @@ _FILES: dict[str, CodeInfo] = {
     ),
     "ledger-fork": CodeInfo(
         _E,
-        "two files hold different transactions at the same seqno, both signed",
-        "Two histories exist: the service was recovered from a ledger that lacked signed transactions, or somebody "
-        "forged one. Keep both, and ask the operator.",
+        "two files hold different transactions at the same seqno, and the older one is signed and was committed",
+        "Two histories exist: the service was recovered from a ledger that lacked committed transactions, or somebody "
+        "forged one. Keep both, and ask the operator. `tallystick diff` makes evidence of it.",
+    ),
+    "replaced-suffix": CodeInfo(
+        _W,
+        "a copy ends in signed transactions that a later view replaced",
+        "A primary signs before its transactions are committed, and what it had not committed is lost when another one "
+        "takes over; the copy does not say that these were. A receipt for one of them shows that it was: give it with "
+        "--receipt, and the ledger fails.",
     ),
     "copy-unreadable": CodeInfo(
         _W,

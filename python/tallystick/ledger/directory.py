@@ -49,6 +49,9 @@ _NAME = re.compile(
     r"(?P<recovery>\.recovery)?(?P<ignored>\.ignored)?\Z"
 )
 
+# Rank of a file that its node marked as committed.
+_COMMITTED = 3
+
 # Names shown in one message about many files.
 _NAMES_SHOWN = 5
 
@@ -132,15 +135,15 @@ class LedgerFile(NamedTuple):
     def rank(self) -> int:
         """Which of two files with the same transactions is read: the higher one."""
         if self.name is not None and self.name.committed:
-            return 3
+            return _COMMITTED
         if self.name is not None and self.name.last is not None and not self.name.committed_prefix:
             return 2
         return 1 if self.name is not None and self.name.committed_prefix else 0
 
     @property
-    def is_open(self) -> bool:
-        """Still being written when it was copied, by its name."""
-        return self.rank == 0
+    def says_committed(self) -> bool:
+        """Its node saw all of it committed, by its name."""
+        return self.rank == _COMMITTED
 
 
 class CoverPart(NamedTuple):
@@ -205,7 +208,7 @@ def find_ledger_files(
         OSError: a directory or file cannot be read.
     """
     collected = _collect(paths, uncommitted=uncommitted, recovery=recovery)
-    files, conflicts = _settle_open_files(collected.files, compare_copies)
+    files, conflicts = _settle_uncommitted(collected.files, compare_copies)
     parts, spares = _choose_cover(files)
     findings = [*collected.findings, *conflicts]
     if compare_copies:
@@ -363,20 +366,21 @@ def _overlap(a: LedgerFile, b: LedgerFile) -> bool:
     return a.first <= b.last and b.first <= a.last
 
 
-def _settle_open_files(files: Sequence[LedgerFile], compare: bool) -> tuple[list[LedgerFile], list[FileFinding]]:
-    """Cuts open chunks where another file holds other transactions, so that the cover follows one history.
+def _settle_uncommitted(files: Sequence[LedgerFile], compare: bool) -> tuple[list[LedgerFile], list[FileFinding]]:
+    """Cuts uncommitted chunks where another file holds other transactions, so that the cover follows one history.
 
-    A complete chunk wins over an open one; of two open ones the higher view at the first difference wins.
+    A committed chunk wins over one that is not; of two that are not, the higher view at the first difference wins: its
+    primary replaced what the older view had not committed.
     """
     settled = list(files)
     findings: list[FileFinding] = []
     if not compare:
         return settled, findings
     for i, file in enumerate(settled):
-        if not file.is_open or not file.readable:
+        if file.says_committed or not file.readable:
             continue
         for j, other in enumerate(settled):
-            if i == j or not other.readable or (other.is_open and j < i):
+            if i == j or not other.readable or (not other.says_committed and j < i):
                 continue
             mine = settled[i]
             if not _overlap(mine, other):
@@ -388,7 +392,9 @@ def _settle_open_files(files: Sequence[LedgerFile], compare: bool) -> tuple[list
             if any(file.last is not None and seqno > file.last for file in (mine, other)):
                 continue  # cut before that already
             view_mine, view_other = _view_at(mine, seqno), _view_at(other, seqno)
-            loser_is_mine = not other.is_open or view_mine <= view_other
+            loser_is_mine = other.says_committed or view_mine < view_other
+            if view_mine == view_other:
+                loser_is_mine = mine.rank <= other.rank
             loser, winner = (i, j) if loser_is_mine else (j, i)
             offset = offset_mine if loser_is_mine else offset_other
             findings.append(_judge_conflict(settled[loser], settled[winner], seqno, offset))
@@ -428,14 +434,18 @@ def _judge_conflict(loser: LedgerFile, winner: LedgerFile, seqno: int, offset: i
     if view == other_view:
         # One transaction ID, two contents: never explained by an election or a recovery.
         return FileFinding("copy-conflict", what, loser.path, offset, seqno, view)
-    signed = _signed_at_or_after(loser, seqno)
-    if signed is not None:
-        message = f"{what}; both are signed (here by seqno {signed}): two histories"
-        return FileFinding("ledger-fork", message, loser.path, offset, seqno, view)
-    if loser.is_open and other_view > view:
+    older = loser if view < other_view else winner
+    signed = _signed_at_or_after(older, seqno)
+    if older.says_committed:
+        # Every later view holds what was committed, so that no election explains it.
+        code = "copy-conflict" if signed is None else "ledger-fork"
+        message = f"{what}; {older.path} says by its name that it was committed: two histories"
+        return FileFinding(code, message, loser.path, offset, seqno, view)
+    if signed is None:
         message = f"{what}; an unsigned suffix that a recovery or election discarded"
         return FileFinding("discarded-suffix", message, loser.path, offset, seqno, view)
-    return FileFinding("copy-conflict", what, loser.path, offset, seqno, view)
+    message = f"{what}; a suffix, signed by seqno {signed}, that a later view replaced: no fault unless committed"
+    return FileFinding("replaced-suffix", message, loser.path, offset, seqno, view)
 
 
 def _choose_cover(files: Sequence[LedgerFile]) -> tuple[list[CoverPart], list[LedgerFile]]:
@@ -476,14 +486,14 @@ def _end_of_part(best: LedgerFile, later: Sequence[LedgerFile]) -> int | None:
 def _compare_spares(spares: Sequence[LedgerFile], parts: Sequence[CoverPart]) -> list[FileFinding]:
     findings = _note_redundant([spare for spare in spares if spare.readable])
     for spare in spares:
-        if spare.is_open:
+        if not spare.says_committed and spare.readable:
             continue  # compared before the cover was chosen
         if not spare.readable:
             message = "this copy is not readable as a chunk; its transactions were read from other files"
             findings.append(FileFinding("copy-unreadable", message, spare.path))
             continue
         for part in parts:
-            if part.file.is_open or not _overlap(spare, part.file):
+            if not part.file.says_committed or not _overlap(spare, part.file):
                 continue
             difference = _difference(spare, part.file)
             if difference is not None:
@@ -515,8 +525,10 @@ def _compare_neighbours(parts: Sequence[CoverPart]) -> list[FileFinding]:
         for after in parts[i + 1 :]:
             if before.file.last is None or after.file.first > before.file.last:
                 break
-            if before.file.path == after.file.path or before.file.is_open or after.file.is_open:
+            if before.file.path == after.file.path:
                 continue
+            if not before.file.says_committed or not after.file.says_committed:
+                continue  # compared before the cover was chosen
             difference = _difference(before.file, after.file)
             if difference is not None:
                 findings.append(_judge_conflict(before.file, after.file, difference[0], difference[1]))

@@ -33,7 +33,7 @@ NOT_CHECKED = (
 )
 
 # What is said about copies, and means the same for a node. Names and gaps are said in a node's terms instead.
-_ABOUT_COPIES = ("copy-conflict", "ledger-fork", "discarded-suffix", "copy-unreadable", "chunk-name")
+_ABOUT_COPIES = ("copy-conflict", "ledger-fork", "replaced-suffix", "discarded-suffix", "copy-unreadable", "chunk-name")
 
 
 @dataclass(frozen=True)

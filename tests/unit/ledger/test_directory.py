@@ -162,15 +162,43 @@ def test_of_two_open_chunks_the_later_view_is_followed(tmp_path: Path) -> None:
     assert codes(files) == ["discarded-suffix"]
 
 
-def test_a_signed_suffix_that_differs_is_a_fork(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["ledger_1", "ledger_1-7"])
+def test_a_signed_suffix_that_a_later_view_replaced_is_no_fork(name: str, tmp_path: Path) -> None:
     old = {seqno: entry(seqno, signed=seqno in (4, 7)) for seqno in range(1, 8)}
-    write(tmp_path / "old", 1, 7, name="ledger_1", entries=old)
+    write(tmp_path / "old", 1, 7, name=name, entries=old)
     write(tmp_path / "new", 5, 9, entries={5: entry(5, view=4, flags=2)})
 
     files = find_ledger_files([tmp_path / "old", tmp_path / "new"], uncommitted=True)
 
     (finding,) = files.findings
-    assert (finding.code, finding.seqno) == ("ledger-fork", 5)
+    assert (finding.code, finding.seqno, finding.view) == ("replaced-suffix", 5, 2)
+    assert finding.file == str(tmp_path / "old" / name)
+    assert ranges(files) == [(name, 1, 4), ("ledger_5-9.committed", 5, 9)]
+
+
+@pytest.mark.parametrize("newer", ["ledger_5", "ledger_5-9", "ledger_5-9.committed"])
+def test_what_was_committed_and_is_not_in_a_later_view_is_a_fork(newer: str, tmp_path: Path) -> None:
+    old = {seqno: entry(seqno, signed=seqno in (4, 7)) for seqno in range(1, 8)}
+    write(tmp_path / "old", 1, 7, entries=old)
+    write(tmp_path / "new", 5, 9, name=newer, entries={5: entry(5, view=4, flags=2)})
+
+    files = find_ledger_files([tmp_path / "old", tmp_path / "new"], uncommitted=True)
+
+    forks = [item for item in files.findings if item.code == "ledger-fork"]
+    (fork,) = forks
+    assert (fork.seqno, fork.offset is not None) == (5, True)
+    assert "ledger_1-7.committed says by its name that it was committed" in fork.message
+
+
+def test_of_two_uncommitted_chunks_the_later_view_is_followed_whether_closed_or_not(tmp_path: Path) -> None:
+    old = {seqno: entry(seqno, signed=seqno in (4, 7)) for seqno in range(1, 8)}
+    write(tmp_path / "old", 1, 7, name="ledger_1-7", entries=old)
+    write(tmp_path / "new", 5, 6, name="ledger_5", entries={5: entry(5, view=4, flags=2), 6: entry(6, view=4)})
+
+    files = find_ledger_files([tmp_path / "old", tmp_path / "new"], uncommitted=True)
+
+    assert ranges(files) == [("ledger_1-7", 1, 4), ("ledger_5", 5, 6)]
+    assert codes(files) == ["replaced-suffix"]
 
 
 def test_one_transaction_id_with_two_contents_is_no_discarded_suffix(tmp_path: Path) -> None:
