@@ -12,6 +12,10 @@ import pytest
 from mutations.governance_table import CHEATS, honest_life
 from support.consortium import Consortium
 from support.run import codes, tallystick
+from support.services import new_service
+from tallystick.demo.service import DemoService, demo_constitution
+from tallystick.ledger.writer import json_bytes
+from tallystick.tables.names import CONSTITUTION, SINGLETON_KEY
 
 
 @cache
@@ -145,3 +149,64 @@ def test_nothing_to_show(tmp_path: Path) -> None:
 
     assert outcome.exit_code == 3
     assert "gov-no-genesis" in outcome.stderr
+
+
+def _one_vote_suffices(directory: Path) -> DemoService:
+    """A service of three members whose rules let one of them decide, recovered and opened by one."""
+    service = new_service(directory, members=3)
+    service.genesis()
+    service.open()
+    rules = demo_constitution().replace("2 * inFavour > active", "inFavour >= 1")
+    service.decide(
+        "set_constitution", {"constitution": rules}, lambda: {CONSTITUTION: {SINGLETON_KEY: json_bytes(rules)}}
+    )
+    service.members_needed = 1
+    return service
+
+
+def _recovered(service: DemoService) -> list[str | Path]:
+    first = service.service.fingerprint
+    service.sign()
+    service.recover()
+    service.sign(close_chunk=True)
+    return [service.directory, "--service-key-sha256", first]
+
+
+def test_the_constitution_decides_whether_an_opening_links(tmp_path: Path) -> None:
+    arguments = _recovered(_one_vote_suffices(tmp_path / "ledger"))
+
+    alone = tallystick("verify", *arguments, "--format", "json")
+    assert (alone.exit_code, codes(alone.json["findings"])) == (3, {"opening-undecided"})
+    replayed = tallystick("gov", "verify", *arguments, "--format", "json")
+    assert replayed.exit_code == 0, replayed.stdout
+    identities = replayed.json["ledger"]["identities"]
+    assert [identity["trusted_by"] for identity in identities] == ["pinned", "opening"]
+    assert not any("whether the constitution accepts" in line for line in replayed.json["ledger"]["not_checked"])
+
+
+def test_an_opening_that_its_constitution_does_not_accept_links_nothing(tmp_path: Path) -> None:
+    service = new_service(tmp_path / "ledger", members=3)
+    service.genesis()
+    service.open()
+    # The rules want two of three; the service counts one as enough.
+    service.members_needed = 1
+    arguments = _recovered(service)
+
+    outcome = tallystick("gov", "verify", *arguments, "--format", "json")
+
+    assert outcome.exit_code == 1
+    assert "gov-state-wrong" in codes(outcome.json["governance"]["findings"])
+    assert "opening-undecided" in codes(outcome.json["ledger"]["findings"])
+    assert outcome.json["ledger"]["identities"][1]["trusted_by"] is None
+
+
+def test_a_majority_is_taken_for_enough_and_said_so(tmp_path: Path) -> None:
+    service = new_service(tmp_path / "ledger", members=3)
+    service.genesis()
+    service.open()
+    arguments = _recovered(service)
+
+    outcome = tallystick("verify", *arguments, "--format", "json")
+
+    assert outcome.exit_code == 0
+    assert any("whether the constitution accepts" in line for line in outcome.json["not_checked"])

@@ -238,7 +238,7 @@ def _unknown_key(directory: Path) -> Arguments:
 @example("opening-undecided")
 def _minority(directory: Path) -> Arguments:
     service = _opened(directory)
-    # A constitution may let one member of three decide; whether this one does is not executed.
+    # A constitution may let one member of three decide; only `gov verify` asks it.
     service.members_needed = 1
     service.recover()
     return _verify(directory, service)

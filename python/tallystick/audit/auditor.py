@@ -29,7 +29,7 @@ from tallystick.types import TxId
 
 if TYPE_CHECKING:
     from tallystick._native import Entry, ScanBatch
-    from tallystick.audit.chain import Chain
+    from tallystick.audit.chain import AcceptsOpening, Chain
     from tallystick.audit.checkpoint import Checkpoint
     from tallystick.audit.expectations import ReceiptClaim
     from tallystick.audit.state import TrustedState
@@ -91,6 +91,7 @@ def audit_ledger(
     progress: Progress | None = None,
     observers: Sequence[Observer] = (),
     engine: Engine | None = None,
+    accepts_opening: AcceptsOpening | None = None,
 ) -> LedgerVerdict:
     """Audits a ledger, and reports everything that was found.
 
@@ -106,6 +107,8 @@ def audit_ledger(
         progress: called now and then.
         observers: see what is read.
         engine: where files are scanned (:mod:`tallystick.ledger.scanning`); None: in threads here.
+        accepts_opening: asked, once all has been read, whether the constitution accepts an opening proposal, where
+            the votes alone do not tell (``GovernanceObserver.accepts_opening``).
 
     Raises:
         UsageError: the arguments do not fit together, or name what is not there.
@@ -131,6 +134,7 @@ def audit_ledger(
     run = AuditRun(files, anchor, level=level, jobs=jobs, claims=claims, resume=resume, progress=progress)
     run.keep_checkpoint = checkpoint is not None
     run.observers, run.engine, run.started = observers, engine, started
+    run.accepts_opening = accepts_opening
     verdict = run.audit(head, given)
     if checkpoint is not None and verdict.verdict is Verdict.VERIFIED:
         run.write_checkpoint(checkpoint, verdict)

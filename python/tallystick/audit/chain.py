@@ -10,7 +10,8 @@ Each identity must be pinned by the caller, or reached from a pinned one:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from tallystick.audit.position import FindingLog, Position
@@ -35,8 +36,19 @@ class Chain(NamedTuple):
         return self.trusted_by[index] is not None
 
 
-def link_identities(state: TrustedState, anchor: TrustAnchor, log: FindingLog) -> Chain:
-    """Follows the links from the anchor, and reports every identity that none of them reaches."""
+AcceptsOpening = Callable[[str], bool]
+"""Told the id of an opening proposal: whether the constitution accepts it, by executing it."""
+
+
+def link_identities(
+    state: TrustedState, anchor: TrustAnchor, log: FindingLog, accepts_opening: AcceptsOpening | None = None
+) -> Chain:
+    """Follows the links from the anchor, and reports every identity that none of them reaches.
+
+    Args:
+        accepts_opening: asked about openings that name both identities and whose votes alone do not decide.
+    """
+    state = state if accepts_opening is None else _with_decided_openings(state, accepts_opening)
     identities = state.identities
     pinned: list[str | None] = [
         "pinned" if item.fingerprint is not None and item.spki is not None and anchor.pins(item.fingerprint) else None
@@ -60,6 +72,16 @@ def link_identities(state: TrustedState, anchor: TrustAnchor, log: FindingLog) -
         elif any(pinned):
             _report_unreached(state, trusted_by, log)
     return Chain(tuple(trusted_by))
+
+
+def _with_decided_openings(state: TrustedState, accepts_opening: AcceptsOpening) -> TrustedState:
+    identities = [
+        replace(identity, opening=replace(identity.opening, accepted=accepts_opening(identity.opening.proposal_id)))
+        if identity.opening is not None and identity.opening.named and not identity.opening.decided
+        else identity
+        for identity in state.identities
+    ]
+    return replace(state, identities=identities)
 
 
 def _reach(state: TrustedState, pinned: Sequence[str | None]) -> list[str | None]:
@@ -155,7 +177,7 @@ def _report_unvouched(identity: ServiceIdentity, log: FindingLog) -> None:
         votes = identity.opening
         reason = (
             f"was opened by {len(votes.voters)} ballots of {votes.members} members, {votes.plain_yes} of them a plain "
-            "yes; whether that suffices is for the constitution, which is not executed here"
+            "yes; whether that suffices is for the constitution, which `tallystick gov verify` executes"
             if votes.named
             else "was opened by a proposal that names no identity"
         )

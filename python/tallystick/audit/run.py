@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import tallystick.audit.codes  # noqa: F401 -- registers the codes of findings
 from tallystick._native import MerkleTree, ScanBatch, SignatureBatch, SignatureRecord
-from tallystick.audit.chain import Chain, link_identities
+from tallystick.audit.chain import AcceptsOpening, Chain, link_identities
 from tallystick.audit.lookup import Lookup
 from tallystick.audit.position import FindingLog, Position
 from tallystick.audit.signatures import SignatureChecker
@@ -43,6 +43,7 @@ class AuditRun:
         observers: see what is read.
         engine: where files are scanned.
         started: the scan of the first run of files, if it has begun already.
+        accepts_opening: see :func:`tallystick.audit.auditor.audit_ledger`.
     """
 
     keep_checkpoint = False
@@ -51,6 +52,7 @@ class AuditRun:
     observers: Sequence[Observer] = ()
     engine: Engine | None = None
     started: StartedScan | None = None
+    accepts_opening: AcceptsOpening | None = None
 
     def __init__(
         self,
@@ -286,7 +288,7 @@ class AuditRun:
             self._log.add(
                 "cose-signature-missing", f"{self.state.cose_missing} signature transactions have no COSE signature"
             )
-        chain = link_identities(self.state, self._anchor, self._log)
+        chain = link_identities(self.state, self._anchor, self._log, self.accepts_opening)
         proven_any = any(identity.last_proven is not None for identity in self.state.identities)
         if self._transactions and not proven_any and not self._log.effects[Effect.FAILS]:
             self._log.add("nothing-signed", "no signature could be checked")
@@ -402,6 +404,12 @@ class AuditRun:
             lines.append("signatures, signers and the service's identities")
         elif not self.state.from_genesis:
             lines.append("transactions before the start, and nodes, members and proposals from before it")
+        assumed = [by for by in self.chain.trusted_by if by == "opening"]
+        if assumed and self.accepts_opening is None:
+            lines.append(
+                f"whether the constitution accepts {len(assumed)} openings after a recovery: more than half of the "
+                "active members said yes, which was taken for enough (`tallystick gov verify` executes it)"
+            )
         lines += [
             "governance: requests, votes and the constitution's decisions, other than openings after a recovery",
             "attestation evidence of nodes",

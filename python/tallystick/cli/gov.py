@@ -149,20 +149,46 @@ def verify(
 
     Members' signatures are checked with the certificates of the time; the constitution in force and every ballot
     are run again; what they give must be what the ledger recorded, byte for byte. What only the service or its
-    members could make is checked as far as it can be, and named where it cannot.
+    members could make is checked as far as it can be, and named where it cannot. Where the constitution accepts the
+    opening after a recovery, trust goes over to the new service identity, whatever ballots the members cast.
 
     Exit codes: 0 verified, 1 failed, 2 usage, 3 could not decide.
     """
     from tallystick.audit.auditor import audit_ledger
     from tallystick.cli.anchor_options import write_output
+    from tallystick.governance.ledger import GovernanceObserver
+    from tallystick.governance.replay import Budgets
     from tallystick.identity.trust_anchor import TrustAnchor
     from tallystick.report.governance import GovernanceVerdict, render_verdict
 
     anchor = TrustAnchor.from_options(
         service_certs=service_certs, service_key_sha256=service_keys, trust_genesis=trust_genesis
     )
-    ledger = audit_ledger(paths, anchor, jobs=jobs, uncommitted=uncommitted, recovery=recovery)
-    report = _replay(paths, quiet=quiet, uncommitted=uncommitted, recovery=recovery, jobs=jobs, max_time_ms=max_time_ms)
+    progress = None if quiet or not sys.stderr.isatty() else _Progress()
+    # One pass: what is replayed is what was verified. The timeline is left out, so that memory does not grow with it.
+    governance = GovernanceObserver(
+        paths,
+        uncommitted=uncommitted,
+        recovery=recovery,
+        budgets=Budgets(max_time_ms=max_time_ms),
+        jobs=jobs,
+        keep_events=False,
+        progress=progress,
+    )
+    try:
+        ledger = audit_ledger(
+            paths,
+            anchor,
+            jobs=jobs,
+            uncommitted=uncommitted,
+            recovery=recovery,
+            observers=[governance],
+            accepts_opening=governance.accepts_opening,
+        )
+        report = governance.report()
+    finally:
+        if progress is not None:
+            progress.clear()
     verdict = GovernanceVerdict(ledger, report)
     write_output(render_verdict(verdict, style, quiet=quiet), output)
     return _exit(verdict.verdict)

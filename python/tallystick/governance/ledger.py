@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tallystick._native import Entry, MerkleTree, ScanBatch, SignatureRecord
 from tallystick.errors import FormatError, LimitExceededError
-from tallystick.findings import finding
+from tallystick.findings import Verdict, finding
 from tallystick.governance.replay import Budgets, Replayer
 from tallystick.governance.report import GovernanceReport
 from tallystick.governance.state import SignatureSeen, Step
@@ -83,10 +83,11 @@ class GovernanceObserver:
     Args:
         paths: as given to the audit.
         uncommitted, recovery: likewise.
-        budgets, jobs, run_scripts: as for :func:`replay_governance`.
+        budgets, jobs, run_scripts, keep_events, progress: as for :func:`replay_governance`.
     """
 
     wants_rows = False
+    _report: GovernanceReport | None = None
 
     def __init__(
         self,
@@ -97,10 +98,13 @@ class GovernanceObserver:
         budgets: Budgets | None = None,
         jobs: int = 0,
         run_scripts: bool = True,
+        keep_events: bool = True,
+        progress: Progress | None = None,
     ) -> None:
-        self._replayer = Replayer(budgets if budgets is not None else Budgets(), jobs, run_scripts, None)
+        budgets = budgets if budgets is not None else Budgets()
+        self._replayer = Replayer(budgets, jobs, run_scripts, None, keep_events)
         ledger = Ledger(paths, uncommitted=uncommitted, recovery=recovery, allow_gaps=True)
-        self._feed = _Feed(self._replayer, ledger, None)
+        self._feed = _Feed(self._replayer, ledger, progress)
         self._stopped = False
 
     def observe(self, batch: ScanBatch, path: str) -> None:
@@ -125,8 +129,22 @@ class GovernanceObserver:
             self._feed.stop(error)
 
     def report(self) -> GovernanceReport:
-        """What came of it; to be called once, at the end."""
-        return self._replayer.finish()
+        """What came of it; to be called when all has been observed."""
+        if self._report is None:
+            if self._feed.last_seqno is None and not self._stopped:
+                self._stopped = True
+                self._replayer.notes.add(0, finding("gov-no-genesis", "nothing was read: governance was not replayed"))
+            self._report = self._replayer.finish()
+        return self._report
+
+    def accepts_opening(self, proposal_id: str) -> bool:
+        """Whether the constitution, executed, accepts this opening proposal, and all governance follows its rules.
+
+        Who may vote on it, and by which rules, is what governance before it decided; so a finding anywhere that speaks
+        against the ledger, or leaves it undecided, speaks against this too.
+        """
+        report = self.report()
+        return report.verdict is Verdict.VERIFIED and proposal_id in self._replayer.accepted_openings
 
 
 class _Feed:

@@ -48,6 +48,9 @@ __all__ = ["Budgets", "Replayer"]
 # What a recorded state must be for resolve() to have given it.
 _RESOLVED = frozenset({"Open", "Accepted", "Rejected"})
 
+# Name of the action that opens a service, as it stands in proposals.
+OPENING_ACTION = b"transition_service_to_open"
+
 # Steps that wait for their scripts; each keeps its writes and a snapshot of the tables alive.
 _MAX_PENDING = 64
 
@@ -129,6 +132,7 @@ class Replayer:
             max_time_ms=self.budgets.max_time_ms,
         )
         self._pending: deque[_Pending] = deque()
+        self._openings: set[str] = set()
         self._stopped = False
         self._signatures = SignatureBatch(jobs=self.jobs)
         self._requests: dict[int, tuple[_Place, str]] = {}
@@ -175,6 +179,11 @@ class Replayer:
             self.events.extend(step_events(self.state, step))
         self.state.update(step)
         self._collect(self._outcomes())
+
+    @property
+    def accepted_openings(self) -> frozenset[str]:
+        """Proposals to open the service that resolve() accepts over the ballots, as far as scripts have run."""
+        return frozenset(self._openings)
 
     def finish(self) -> GovernanceReport:
         """Waits for what is still running and gives the report."""
@@ -389,6 +398,9 @@ class Replayer:
             pending = self._pending.popleft()
             for code, message in self._judge(pending, outcome):
                 self._add(pending.step, code, message)
+            found = pending.found
+            if outcome.resolution == found.info.state == "Accepted" and OPENING_ACTION in (found.body or b""):
+                self._openings.add(found.proposal_id)
 
     def _judge(self, pending: _Pending, outcome: GovernanceOutcome) -> Iterator[tuple[str, str]]:
         """Compares the outcome of a step with its record; yields what is wrong."""

@@ -13,9 +13,10 @@ What is checked (:func:`verify_opening`):
     for another proposal cannot be moved here;
 (4) each ballot that the record counts in favour is in a request signed by that member, for this proposal id.
 
-Whether the votes suffice is the constitution's decision, which is not executed here. Instead, more than half
-of the active members must have signed that they are for it, as proposer or by the ballot that says yes and
-nothing else; if they did not, the link is neither accepted nor refuted (``decided`` is False).
+Whether the votes suffice is the constitution's decision, which is not executed here, but by the replay of governance
+(``governance/ledger.py``). Without it, more than half of the active members must have signed that they are for it, as
+proposer or by the ballot that says yes and nothing else; if they did not, the link is neither accepted nor refuted
+(``decided`` is False).
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class VerifiedOpening:
         plain_yes: active members who say yes and nothing else, by such a ballot, or as proposer without one.
         members: active members under the previous identity.
         named: the proposal names both identities; those of 1.x could leave them out.
+        accepted: the constitution was executed over the ballots, and accepted it.
     """
 
     proposal_id: str
@@ -105,11 +107,12 @@ class VerifiedOpening:
     plain_yes: int
     members: int
     named: bool = True
+    accepted: bool = False
 
     @property
     def decided(self) -> bool:
-        """It names both identities, and more than half of the members cast a plain yes."""
-        return self.named and 2 * self.plain_yes > self.members
+        """It names both identities, and the constitution accepts it or more than half of the members say yes."""
+        return self.named and (self.accepted or 2 * self.plain_yes > self.members)
 
 
 def named_identities(body: bytes) -> list[tuple[str | None, str | None]]:
