@@ -2,8 +2,9 @@
 
 A block of language ``console`` after the comment ``<!-- run -->`` holds lines ``$ COMMAND``, each followed by
 what it prints. Each runs in a shell of its own, in a directory in which ``tallystick demo`` has written its files;
-what a command of the form ``. FILE`` sets, later ones find set, as in a terminal. Keys are fresh in every run, so two outputs count as equal when they differ in hexadecimal digits, dates,
-durations or the name of a temporary directory only.
+what a command of the form ``. FILE`` sets, later ones find set, as in a terminal. Keys are fresh in every run, so two
+outputs count as equal when they differ in hexadecimal digits, dates, durations or the name of a temporary directory
+only.
 """
 
 from __future__ import annotations

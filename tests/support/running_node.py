@@ -152,6 +152,8 @@ def configuration(
             "rpc_interfaces": {
                 "main": {
                     "bind_address": f"127.0.0.1:{port}",
+                    # CCF 7.0.0-dev5 ends at the first request on an interface that leaves this to the default.
+                    "endorsement": {"authority": "Service"},
                     "max_open_sessions_soft": 1000,
                     "max_open_sessions_hard": 1010,
                 }
