@@ -37,7 +37,7 @@ def get_digest(context: Context) -> Reply:
     member_id = context.parameters["memberId"]
     ack = read_ack(context, member_id)
     if ack is None:
-        message = f"No ACK record exists for member {member_id}."
+        message = f"No ACK record exists for member m[{member_id}]."
         raise governance_error(context, 404, Code.RESOURCE_NOT_FOUND, message)
     return Reply.json({"memberId": member_id, "stateDigest": ack["state_digest"]})
 
@@ -86,7 +86,7 @@ def take_acknowledgement(context: Context, request: SignedRequest, field: str) -
     tx, member_id = context.tx, request.member_id
     ack = read_ack(context, member_id)
     if ack is None:
-        message = f"No ACK record exists for member {member_id}."
+        message = f"No ACK record exists for member m[{member_id}]."
         raise governance_error(context, 403, Code.AUTHORIZATION_FAILED, message)
     _check_digest(context, request, ack["state_digest"], field)
     status = (tables.get_json(tx, tables.SERVICE_INFO) or {}).get("status")
@@ -122,8 +122,8 @@ def _own(context: Context, request: SignedRequest) -> str:
     member_id = context.parameters["memberId"]
     if member_id != request.member_id:
         message = (
-            f"Member ID from path parameter ({member_id}) does not match member ID from body signature "
-            f"({request.member_id})."
+            f"Member ID from path parameter (m[{member_id}]) does not match member ID from body signature "
+            f"(m[{request.member_id}])."
         )
         raise governance_error(context, 400, Code.INVALID_AUTHENTICATION_INFO, message)
     return member_id

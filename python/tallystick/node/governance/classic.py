@@ -90,7 +90,7 @@ def _active(context: Context) -> SignedRequest:
 def _check_active(context: Context, member_id: str) -> None:
     info: dict[str, Any] = tables.get_json(context.tx, tables.MEMBERS_INFO, member_id.encode()) or {}
     if info.get("status") != "Active":
-        message = f"Member {member_id} is not active."
+        message = f"Member m[{member_id}] is not active."
         raise governance_error(context, 403, Code.AUTHORIZATION_FAILED, message)
 
 
@@ -159,7 +159,7 @@ def update_state_digest(context: Context) -> Reply:
     """Puts the latest signed root in the place of what the caller was to acknowledge."""
     member_id = context.identified.id
     if read_ack(context, member_id) is None:
-        message = f"No ACK record exists for caller {member_id}."
+        message = f"No ACK record exists for caller m[{member_id}]."
         raise governance_error(context, 403, Code.AUTHORIZATION_FAILED, message)
     return Reply.json({"state_digest": renew_digest(context, member_id)})
 
@@ -218,7 +218,7 @@ def ballot(context: Context) -> Reply:
     proposal = existing_proposal(context, proposal_id)
     text = proposal.ballots.get(member_id)
     if text is None:
-        message = f"Member {member_id} has not voted for proposal {proposal_id}."
+        message = f"Member m[{member_id}] has not voted for proposal {proposal_id}."
         raise governance_error(context, 404, Code.VOTE_NOT_FOUND, message)
     return Reply.json({"ballot": text})
 

@@ -1,4 +1,7 @@
-"""Errors of the governance API, which are also log lines, and names in paths."""
+"""Errors of the governance API, which are also log lines, and names in paths.
+
+Messages spell members ``m[…]``, users ``u[…]`` and nodes ``n[…]``, because clients look for CCF's words.
+"""
 
 from __future__ import annotations
 

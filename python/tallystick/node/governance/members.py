@@ -48,11 +48,11 @@ def activate_member(tx: Transaction, member_id: str) -> bool:
     """
     info: dict[str, Any] | None = tables.get_json(tx, tables.MEMBERS_INFO, member_id.encode())
     if info is None:
-        raise MemberError(f"Member {member_id} cannot be activated as they do not exist")
+        raise MemberError(f"Member m[{member_id}] cannot be activated as they do not exist")
     newly = info.get("status") == "Accepted"
     if newly and takes_part_in_recovery(tx, member_id, info) and _active_participants(tx) >= MAX_ACTIVE_PARTICIPANTS:
         raise MemberError(
-            f"Cannot activate new recovery member {member_id}: no more than {MAX_ACTIVE_PARTICIPANTS} active "
+            f"Cannot activate new recovery member m[{member_id}]: no more than {MAX_ACTIVE_PARTICIPANTS} active "
             "recovery members are allowed"
         )
     kept = {name: info.get(name) for name in ("member_data", "recovery_role")}

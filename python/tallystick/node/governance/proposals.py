@@ -145,7 +145,7 @@ class ProposalHandlers:
         if before is not None:
             if before == ballot:
                 return Reply.json(proposal.api())
-            message = f"Different ballot already submitted by {request.member_id} for {proposal_id}."
+            message = f"Different ballot already submitted by m[{request.member_id}] for {proposal_id}."
             raise governance_error(context, 400, Code.VOTE_ALREADY_EXISTS, message)
         self.cast(context, request, proposal, text, ballot)
         return Reply.json(proposal.api())
@@ -206,7 +206,7 @@ class ProposalHandlers:
             raise governance_error(context, 404, Code.PROPOSAL_NOT_FOUND, message)
         ballot = proposal.ballots.get(member_id)
         if ballot is None:
-            message = f"Member {member_id} has not voted for proposal {proposal_id}."
+            message = f"Member m[{member_id}] has not voted for proposal {proposal_id}."
             raise governance_error(context, 404, Code.VOTE_NOT_FOUND, message)
         return Reply.text(ballot, content_type=JAVASCRIPT_TYPE)
 
@@ -251,8 +251,8 @@ def check_proposer(context: Context, request: SignedRequest, proposal: Proposal)
     """
     if proposal.proposer_id != request.member_id:
         message = (
-            f"Proposal {proposal.proposal_id} can only be withdrawn by proposer {proposal.proposer_id}, "
-            f"not caller {request.member_id}."
+            f"Proposal {proposal.proposal_id} can only be withdrawn by proposer m[{proposal.proposer_id}], "
+            f"not caller m[{request.member_id}]."
         )
         raise governance_error(context, 403, Code.AUTHORIZATION_FAILED, message)
 

@@ -41,7 +41,7 @@ def share_of(context: Context, member_id: str) -> str:
     record: dict[str, Any] = tables.get_json(context.tx, tables.RECOVERY_SHARES) or {}
     share: str | None = (record.get("encrypted_shares") or {}).get(member_id)
     if share is None:
-        message = f"Recovery share not found for member {member_id}."
+        message = f"Recovery share not found for member m[{member_id}]."
         raise governance_error(context, 404, Code.RESOURCE_NOT_FOUND, message)
     return share
 

@@ -262,7 +262,7 @@ def member(context: Context) -> Reply:
     member_id = path_id(context, "memberId", "member")
     info = tables.get_json(context.tx, tables.MEMBERS_INFO, member_id.encode())
     if info is None:
-        raise _missing(context, f"Member {member_id} does not exist.")
+        raise _missing(context, f"Member m[{member_id}] does not exist.")
     return Reply.json(_member(context.tx, member_id, info))
 
 
@@ -283,7 +283,7 @@ def user(context: Context) -> Reply:
     user_id = path_id(context, "userId", "user")
     certificate = tables.get_text(context.tx, tables.USERS_CERTS, user_id.encode())
     if certificate is None:
-        raise _missing(context, f"User {user_id} does not exist.")
+        raise _missing(context, f"User u[{user_id}] does not exist.")
     return Reply.json(_user(context.tx, user_id, certificate))
 
 
@@ -344,5 +344,5 @@ def node(context: Context) -> Reply:
     node_id = path_id(context, "nodeId", "node")
     info = tables.get_json(context.tx, tables.NODES_INFO, node_id.encode())
     if info is None:
-        raise _missing(context, f"Node {node_id} does not exist.")
+        raise _missing(context, f"Node n[{node_id}] does not exist.")
     return Reply.json(_node(context.tx, node_id, info))

@@ -6,8 +6,8 @@ Order of steps, which is CCF's and which clients can observe:
 2. is the frontend open;
 3. which endpoint: exact path, then template; else 404, or 405 with ``allow`` (``OPTIONS`` gets 204);
 4. does the interface serve it;
-5. is the API version one that is known (``/gov``);
-6. who calls;
+5. who calls;
+6. is the API version one that is known (``/gov``);
 7. the handler, in a transaction;
 8. commit, or nothing when the answer is no success; a conflict starts over at (1);
 9. the transaction ID goes into the answer if the transaction touched any map.
@@ -113,8 +113,6 @@ class Dispatcher:
             if refused is not None:
                 return refused
             query = parse_query(request.query)
-            if found.endpoint.versioned:
-                check_api_version(query)
             context = Context(request, self.node, found.endpoint, rules, path, found.parameters, query)
             try:
                 return self._run(context)
@@ -147,6 +145,8 @@ class Dispatcher:
 
     def _run(self, context: Context) -> Reply:
         context.caller = authenticate(context, context.endpoint.policies)
+        if context.endpoint.versioned:
+            check_api_version(context.query)
         try:
             reply = context.endpoint.handler(context)
         except HttpError:
