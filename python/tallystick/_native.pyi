@@ -1045,6 +1045,22 @@ class NodeRequest:
         """DER of the certificate whose key the client proved to hold; nothing else about it was judged."""
 
 @final
+class NodeRecovery:
+    """What a recovery found in the ledger that it took over."""
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """View and seqno of the last transaction taken over, which is a signature transaction."""
+    @property
+    def last_root(self) -> bytes:
+        """Root that the last signature is over."""
+    @property
+    def links(self) -> list[tuple[int, bytes]]:
+        """Writes of ``historical_encrypted_ledger_secret``, in order: seqno and value."""
+    @property
+    def stopped(self) -> str | None:
+        """Why not everything was taken over; None if it was."""
+
 class NodeRuntime:
     """The data plane of one node: store, sequencer, ledger files, HTTP front. Threads of its own, no GIL needed."""
 
@@ -1075,6 +1091,42 @@ class NodeRuntime:
             ValueError: the secret is not 32 bytes long.
             RuntimeError: the ledger directory is not empty or cannot be written.
         """
+    @staticmethod
+    def recover(
+        ledger_directory: str | os.PathLike[str],
+        ledger_secret: bytes,
+        signer: Callable[[bytes, int, int], tuple[bytes, bytes, str, str]],
+        observer: Callable[[int, int, str | None], object],
+        judge: Callable[[bytes, int, int, bytes | None, bytes | None, bytes | None], object],
+        *,
+        read_only_directories: Sequence[str | os.PathLike[str]] = ...,
+        signature_tx_count: int = 5000,
+        signature_delay_ms: int = 1000,
+        chunk_size: int = 5_000_000,
+        max_uncommitted: int = 10_000,
+        cose_only: bool = False,
+        sync: bool = True,
+    ) -> tuple[NodeRuntime, NodeRecovery]:
+        """Takes over the ledger in the directories: its public part, as far as its signatures are genuine.
+
+        ``judge(root, view, seqno, signatures, cose_signatures, service_info)`` hears of each signature
+        transaction, with the root over everything before it and three rows as they were then; it raises when the
+        signature is not genuine. What follows the last genuine one is cut off. The node goes on two views later,
+        under ``ledger_secret``; names of new chunks end in ``.recovery`` until :meth:`finish_recovery`.
+
+        Raises:
+            ValueError: the secret is not 32 bytes long.
+            RuntimeError: no signature is genuine, or the files cannot be read or changed.
+        """
+    def recover_private(self, secrets: Sequence[tuple[int, bytes]]) -> None:
+        """Reads the private part of the ledger that was taken over, under secrets by the seqno each is valid from.
+
+        Raises:
+            ValueError: a secret is not 32 bytes long.
+            RuntimeError: a secret is missing or wrong, or an entry is not the one that was read before.
+        """
+    def finish_recovery(self) -> None:
+        """Chunks written since the recovery began lose the mark of it in their names."""
     def begin(self) -> NodeTransaction: ...
     def begin_with_root(self) -> NodeTransaction:
         """A transaction that also knows the Merkle root over its snapshot."""

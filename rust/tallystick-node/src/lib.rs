@@ -9,4 +9,5 @@ pub mod http;
 pub mod kv;
 pub mod ledger;
 pub mod node;
+pub mod recovery;
 pub mod sequencer;

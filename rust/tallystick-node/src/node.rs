@@ -5,13 +5,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use tallystick_core::types::TxId;
+use tallystick_core::types::{Digest, TxId};
 
 use crate::entry::LedgerSecret;
 use crate::ledger::{LedgerError, LedgerFiles, Options as LedgerOptions};
+use crate::recovery::{Judge, RecoveryError, replay_private, replay_public};
 use crate::sequencer::{
-    CommitError, CommitFollower, LocalReplicator, Observer, Options as SequencerOptions, RootSigner,
-    Sequencer,
+    CommitError, CommitFollower, LedgerSecrets, LocalReplicator, Observer, Options as SequencerOptions,
+    RootSigner, Sequencer,
 };
 
 /// How a node is set up.
@@ -31,6 +32,9 @@ pub enum StartError {
     /// The ledger cannot be kept.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The ledger cannot be taken over.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
     /// A thread cannot be started.
     #[error("the node's threads cannot start: {0}")]
     Thread(std::io::Error),
@@ -42,7 +46,32 @@ pub struct Node {
     files: Arc<LedgerFiles>,
     replicator: Arc<LocalReplicator>,
     emitter: Emitter,
+    public_end: Option<PublicEnd>,
 }
+
+/// Where the public replay of a recovery ended.
+#[derive(Debug)]
+struct PublicEnd {
+    seqno: u64,
+    /// Merkle root over everything up to there.
+    root: Digest,
+}
+
+/// What a recovery found.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The last transaction taken over.
+    pub last: TxId,
+    /// Root that the last signature is over.
+    pub last_root: Digest,
+    /// Writes of the record that links ledger secrets, in order: seqno and value.
+    pub links: Vec<(u64, Vec<u8>)>,
+    /// Why not everything was taken over.
+    pub stopped: Option<String>,
+}
+
+/// No election takes place before a recovery, which skips a view for it.
+const RECOVERY_VIEW_STEP: u64 = 2;
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -63,13 +92,63 @@ impl Node {
     ) -> Result<Self, StartError> {
         let files = Arc::new(LedgerFiles::create(options.ledger)?);
         let sequencer = Arc::new(Sequencer::new(options.sequencer, secret, signer));
+        Self::run(files, sequencer, options.signature_delay, None, observer)
+    }
+
+    /// Takes over the ledger in the directories of `options`: reads its public part as far as `judge` finds the
+    /// signatures genuine, cuts off the rest, and goes on under `secret`, two views later, as CCF does.
+    ///
+    /// # Errors
+    /// [`StartError`] when nothing in the ledger is genuine, or the files cannot be read or changed.
+    pub fn recover(
+        mut options: Options,
+        secret: LedgerSecret,
+        signer: Arc<dyn RootSigner>,
+        observer: impl Observer,
+        judge: &mut Judge<'_>,
+    ) -> Result<(Self, Recovered), StartError> {
+        let chunks = LedgerFiles::locate_chunks(&options.ledger)?;
+        let mut resumed = replay_public(&chunks, judge)?;
+        let recovered = Recovered {
+            last: resumed.last,
+            last_root: resumed.last_root,
+            links: std::mem::take(&mut resumed.links),
+            stopped: resumed.stopped.take(),
+        };
+        options.sequencer.view = recovered.last.view + RECOVERY_VIEW_STEP;
+        let files = Arc::new(LedgerFiles::resume(options.ledger, &chunks, recovered.last.seqno)?);
+        let public = PublicEnd { seqno: recovered.last.seqno, root: resumed.tree.root() };
+        let sequencer = Arc::new(Sequencer::resume(options.sequencer, resumed, secret, signer));
+        let node = Self::run(files, sequencer, options.signature_delay, Some(public), observer)?;
+        Ok((node, recovered))
+    }
+
+    /// Reads the private part of the ledger that was taken over, under `secrets`, into the store.
+    ///
+    /// # Errors
+    /// [`RecoveryError`]; nothing was taken in.
+    pub fn recover_private(&self, secrets: &LedgerSecrets) -> Result<(), RecoveryError> {
+        let Some(public) = &self.public_end else {
+            return Ok(());
+        };
+        let maps = replay_private(|seqno| self.files.read(seqno), secrets, public.seqno, &public.root)?;
+        self.sequencer.adopt_private(&maps, secrets);
+        Ok(())
+    }
+
+    fn run(
+        files: Arc<LedgerFiles>,
+        sequencer: Arc<Sequencer>,
+        signature_delay: Duration,
+        public_end: Option<PublicEnd>,
+        observer: impl Observer,
+    ) -> Result<Self, StartError> {
         let follower = Arc::new(CommitFollower { sequencer: Arc::clone(&sequencer), next: observer });
         let replicator =
             Arc::new(LocalReplicator::start(Arc::clone(&files), follower).map_err(StartError::Thread)?);
         sequencer.set_replicator(Arc::clone(&replicator) as _);
-        let emitter =
-            Emitter::start(Arc::clone(&sequencer), options.signature_delay).map_err(StartError::Thread)?;
-        Ok(Self { sequencer, files, replicator, emitter })
+        let emitter = Emitter::start(Arc::clone(&sequencer), signature_delay).map_err(StartError::Thread)?;
+        Ok(Self { sequencer, files, replicator, emitter, public_end })
     }
 
     /// The sequencer.

@@ -21,10 +21,11 @@ use tallystick_node::http::{
 };
 use tallystick_node::kv;
 use tallystick_node::ledger::{LedgerError, Options as LedgerOptions};
-use tallystick_node::node::{Node as CoreNode, Options};
+use tallystick_node::node::{Node as CoreNode, Options, Recovered};
+use tallystick_node::recovery::MetSignature;
 use tallystick_node::sequencer::{
-    CommitError, Committing, Observer, Options as SequencerOptions, RootSigner, Sequencer, SignError,
-    SignatureMode, SignedRoot, Snapshot,
+    CommitError, Committing, LedgerSecrets, Observer, Options as SequencerOptions, RootSigner, Sequencer,
+    SignError, SignatureMode, SignedRoot, Snapshot,
 };
 
 use crate::node_app::{LogTarget, app_first};
@@ -279,22 +280,80 @@ impl NodeRuntime {
         cose_only: bool,
         sync: bool,
     ) -> PyResult<Self> {
-        let options = Options {
-            sequencer: SequencerOptions {
-                view,
-                signature_tx_count: signature_tx_count.max(1),
-                chunk_size,
-                max_uncommitted,
-                mode: if cose_only { SignatureMode::CoseOnly } else { SignatureMode::Dual },
-            },
-            ledger: LedgerOptions { directory: ledger_directory, read_only: read_only_directories, sync },
-            signature_delay: Duration::from_millis(signature_delay_ms.max(1)),
-        };
+        let options = options_from(
+            ledger_directory,
+            read_only_directories,
+            view,
+            signature_tx_count,
+            signature_delay_ms,
+            chunk_size,
+            max_uncommitted,
+            cose_only,
+            sync,
+        );
         let secret = LedgerSecret::new(ledger_secret.as_slice())
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let node = CoreNode::start(options, secret, Arc::new(PySigner(signer)), PyObserver(observer))
             .map_err(|error| runtime_error(&error))?;
         Ok(Self { node, server: Mutex::new(None), identities: Mutex::default() })
+    }
+
+    /// Takes over the ledger in `ledger_directory`: (runtime, recovered).
+    #[staticmethod]
+    #[pyo3(signature = (ledger_directory, ledger_secret, signer, observer, judge, *, read_only_directories=Vec::new(), signature_tx_count=5000, signature_delay_ms=1000, chunk_size=5_000_000, max_uncommitted=10_000, cose_only=false, sync=true))]
+    #[allow(clippy::too_many_arguments, reason = "one keyword argument an option")]
+    fn recover(
+        py: Python<'_>,
+        ledger_directory: PathBuf,
+        ledger_secret: &[u8],
+        signer: Py<PyAny>,
+        observer: Py<PyAny>,
+        judge: Py<PyAny>,
+        read_only_directories: Vec<PathBuf>,
+        signature_tx_count: u64,
+        signature_delay_ms: u64,
+        chunk_size: u64,
+        max_uncommitted: u64,
+        cose_only: bool,
+        sync: bool,
+    ) -> PyResult<(Self, NodeRecovery)> {
+        let options = options_from(
+            ledger_directory,
+            read_only_directories,
+            0,
+            signature_tx_count,
+            signature_delay_ms,
+            chunk_size,
+            max_uncommitted,
+            cose_only,
+            sync,
+        );
+        let secret =
+            LedgerSecret::new(ledger_secret).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let (signer, observer) = (Arc::new(PySigner(signer)), PyObserver(observer));
+        let (node, recovered) = py
+            .detach(|| {
+                CoreNode::recover(options, secret, signer, observer, &mut |met| ask_judge(&judge, met))
+            })
+            .map_err(|error| runtime_error(&error))?;
+        let runtime = Self { node, server: Mutex::new(None), identities: Mutex::default() };
+        Ok((runtime, NodeRecovery(recovered)))
+    }
+
+    /// Reads the private part of the ledger that was taken over, under secrets by the seqno each is valid from.
+    fn recover_private(&self, py: Python<'_>, secrets: Vec<(u64, Vec<u8>)>) -> PyResult<()> {
+        let mut known = LedgerSecrets::default();
+        for (start, secret) in secrets {
+            let secret =
+                LedgerSecret::new(&secret).map_err(|error| PyValueError::new_err(error.to_string()))?;
+            known.insert(start, secret);
+        }
+        py.detach(|| self.node.recover_private(&known)).map_err(|error| runtime_error(&error))
+    }
+
+    /// Chunks written since a recovery began lose the mark of it.
+    fn finish_recovery(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.node.files().finish_recovery()).map_err(|error| runtime_error(&error))
     }
 
     fn begin(&self, py: Python<'_>) -> NodeTransaction {
@@ -513,6 +572,72 @@ impl NodeRuntime {
     }
 }
 
+#[allow(clippy::too_many_arguments, reason = "one argument an option")]
+fn options_from(
+    directory: PathBuf,
+    read_only: Vec<PathBuf>,
+    view: u64,
+    signature_tx_count: u64,
+    signature_delay_ms: u64,
+    chunk_size: u64,
+    max_uncommitted: u64,
+    cose_only: bool,
+    sync: bool,
+) -> Options {
+    Options {
+        sequencer: SequencerOptions {
+            view,
+            signature_tx_count: signature_tx_count.max(1),
+            chunk_size,
+            max_uncommitted,
+            mode: if cose_only { SignatureMode::CoseOnly } else { SignatureMode::Dual },
+        },
+        ledger: LedgerOptions { directory, read_only, sync },
+        signature_delay: Duration::from_millis(signature_delay_ms.max(1)),
+    }
+}
+
+/// Asks Python whether a signature transaction is genuine:
+/// `judge(root, view, seqno, signatures, cose_signatures, service_info)` returns, or raises.
+fn ask_judge(judge: &Py<PyAny>, met: &MetSignature<'_>) -> Result<(), String> {
+    Python::attach(|py| {
+        let bytes = |value: Option<&[u8]>| value.map(|value| PyBytes::new(py, value));
+        let arguments = (
+            PyBytes::new(py, &met.root),
+            met.txid.view,
+            met.txid.seqno,
+            bytes(met.raw),
+            bytes(met.cose),
+            bytes(met.service),
+        );
+        judge.call1(py, arguments).map(|_| ()).map_err(|error| error.value(py).to_string())
+    })
+}
+
+/// What a recovery found in the ledger that it took over.
+#[pyclass(frozen, module = "tallystick._native")]
+pub(crate) struct NodeRecovery(Recovered);
+
+#[pymethods]
+impl NodeRecovery {
+    #[getter]
+    fn last(&self) -> (u64, u64) {
+        (self.0.last.view, self.0.last.seqno)
+    }
+    #[getter]
+    fn last_root<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.last_root)
+    }
+    #[getter]
+    fn links<'py>(&self, py: Python<'py>) -> Vec<(u64, Bound<'py, PyBytes>)> {
+        self.0.links.iter().map(|(seqno, value)| (*seqno, PyBytes::new(py, value))).collect()
+    }
+    #[getter]
+    fn stopped(&self) -> Option<&str> {
+        self.0.stopped.as_deref()
+    }
+}
+
 fn limits_from(given: &HashMap<String, u64>) -> PyResult<Limits> {
     let mut limits = Limits::default();
     for (name, value) in given {
@@ -538,6 +663,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("ConflictError", module.py().get_type::<ConflictError>())?;
     module.add_class::<NodeTransaction>()?;
     module.add_class::<NodeRequest>()?;
+    module.add_class::<NodeRecovery>()?;
     module.add_class::<NodeSnapshot>()?;
     module.add_class::<NodeRuntime>()
 }

@@ -1,5 +1,5 @@
 //! All maps at one version, and the current one among them.
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -49,7 +49,7 @@ impl State {
         self.view
     }
 
-    fn apply(&mut self, view: u64, version: u64, writes: &WriteSet) {
+    pub(crate) fn apply(&mut self, view: u64, version: u64, writes: &WriteSet) {
         for (name, changes) in writes {
             let mut map = self.maps.get(name).cloned().unwrap_or_default();
             map.apply(version, changes.iter());
@@ -133,6 +133,22 @@ impl Store {
         let mut inner = self.inner.lock();
         // Open transactions hold the old state, so this copies its root (a few words) and shares the rest.
         Arc::make_mut(&mut inner.current).apply(view, version, writes);
+    }
+
+    /// Adds maps that were not known before, to the current state and to all that a rollback could return to.
+    pub fn adopt(&self, maps: &BTreeMap<Arc<str>, Map>) {
+        let mut inner = self.inner.lock();
+        let Inner { current, retained } = &mut *inner;
+        for state in retained.iter_mut().chain([current]) {
+            let state = Arc::make_mut(state);
+            for (name, map) in maps {
+                if !state.maps.contains_key(name) {
+                    state.maps.insert_mut(Arc::clone(name), map.clone());
+                }
+            }
+            // What was read without these maps must not commit beside them.
+            state.generation += 1;
+        }
     }
 
     /// Keeps the current state as a place to roll back to: the end of a batch.

@@ -63,21 +63,23 @@ pub enum LedgerError {
 }
 
 #[derive(Debug)]
-struct Chunk {
-    first: u64,
-    path: PathBuf,
-    file: Arc<File>,
+pub(super) struct Chunk {
+    pub(super) first: u64,
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<File>,
     /// Offset of each entry.
-    positions: Vec<u32>,
+    pub(super) positions: Vec<u32>,
     /// End of the last entry, which is where the next one goes.
-    end: u64,
-    complete: bool,
+    pub(super) end: u64,
+    pub(super) complete: bool,
     /// Its last entry says that it ends there; the offset table may still be owed.
-    closing: bool,
+    pub(super) closing: bool,
+    /// What its name ends in: nothing, or `.recovery` until a recovery has succeeded.
+    pub(super) suffix: &'static str,
 }
 
 impl Chunk {
-    fn last(&self) -> u64 {
+    pub(super) fn last(&self) -> u64 {
         self.first + self.positions.len() as u64 - 1
     }
 
@@ -87,30 +89,32 @@ impl Chunk {
 }
 
 #[derive(Debug)]
-struct Committed {
-    first: u64,
-    last: u64,
-    path: PathBuf,
-    table: u64,
-    file: Option<Arc<File>>,
+pub(super) struct Committed {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) path: PathBuf,
+    pub(super) table: u64,
+    pub(super) file: Option<Arc<File>>,
 }
 
 /// The files of one node's ledger. One writer; readers may come at any time.
 #[derive(Debug)]
 pub struct LedgerFiles {
-    options: Options,
+    pub(super) options: Options,
     /// Held by whoever changes the files, for as long as the disk takes.
-    writing: Mutex<()>,
+    pub(super) writing: Mutex<()>,
     /// Held for moments only.
-    inner: Mutex<Inner>,
+    pub(super) inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+pub(super) struct Inner {
     /// Chunks that are not wholly committed, oldest first; only the last may be incomplete.
-    live: VecDeque<Chunk>,
-    committed: Vec<Committed>,
+    pub(super) live: VecDeque<Chunk>,
+    pub(super) committed: Vec<Committed>,
     open_order: VecDeque<u64>,
+    /// What names of new chunks end in.
+    pub(super) suffix: &'static str,
 }
 
 impl LedgerFiles {
@@ -148,7 +152,8 @@ impl LedgerFiles {
             self.complete_last()?;
         }
         if self.inner.lock().live.back().is_none_or(|chunk| chunk.complete) {
-            let chunk = self.start_chunk(first)?;
+            let suffix = self.inner.lock().suffix;
+            let chunk = self.start_chunk(first, suffix)?;
             self.inner.lock().live.push_back(chunk);
         }
         let Some((path, file, end)) = self
@@ -202,7 +207,8 @@ impl LedgerFiles {
         let mut renamed = false;
         while let Some(chunk) = inner.live.front().filter(|chunk| chunk.complete && chunk.last() <= seqno) {
             let (first, last, table) = (chunk.first, chunk.last(), chunk.end);
-            let path = self.options.directory.join(format!("ledger_{first}-{last}.committed"));
+            let path =
+                self.options.directory.join(format!("ledger_{first}-{last}.committed{}", chunk.suffix));
             fs::rename(&chunk.path, &path).map_err(|source| chunk.error(source))?;
             inner.live.pop_front();
             inner.committed.push(Committed { first, last, path, table, file: None });
@@ -298,8 +304,8 @@ impl LedgerFiles {
         Ok(found)
     }
 
-    fn start_chunk(&self, first: u64) -> Result<Chunk, LedgerError> {
-        let path = self.options.directory.join(format!("ledger_{first}"));
+    fn start_chunk(&self, first: u64, suffix: &'static str) -> Result<Chunk, LedgerError> {
+        let path = self.options.directory.join(format!("ledger_{first}{suffix}"));
         let failed = |source| LedgerError::Io { path: path.clone(), source };
         // Truncating is safe: a file of this name can only be one that an earlier attempt of ours left.
         let file = OpenOptions::new()
@@ -319,6 +325,7 @@ impl LedgerFiles {
             end: HEADER_BYTES,
             complete: false,
             closing: false,
+            suffix,
         })
     }
 
@@ -351,11 +358,11 @@ impl LedgerFiles {
         Ok(())
     }
 
-    fn sync(&self, file: &File) -> io::Result<()> {
+    pub(super) fn sync(&self, file: &File) -> io::Result<()> {
         if self.options.sync { file.sync_data() } else { Ok(()) }
     }
 
-    fn sync_directory(&self) -> Result<(), LedgerError> {
+    pub(super) fn sync_directory(&self) -> Result<(), LedgerError> {
         if !self.options.sync {
             return Ok(());
         }

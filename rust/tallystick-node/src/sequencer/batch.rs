@@ -1,4 +1,5 @@
 //! The sequencer itself.
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,8 +15,9 @@ use super::signature::{RootSigner, SignError, SignatureMode, write_set};
 use super::snapshots::{Snapshot, Snapshots};
 use super::status::{TxStatus, ViewHistory};
 use crate::entry::{CLOSE_AFTER, CLOSE_BEFORE, Domains, EntryError, LedgerSecret, seal};
-use crate::kv::{Conflict, Store, Transaction, WriteSet};
+use crate::kv::{Conflict, Map, Store, Transaction, WriteSet};
 use crate::ledger::LedgerError;
+use crate::recovery::Resumed;
 
 /// How the sequencer works.
 #[derive(Clone, Debug)]
@@ -92,6 +94,24 @@ struct Inner {
     snapshots: Snapshots,
 }
 
+impl Inner {
+    fn empty() -> Self {
+        Self {
+            next: 1,
+            tree: Tree::new(),
+            secrets: LedgerSecrets::default(),
+            views: ViewHistory::default(),
+            batch: Vec::new(),
+            batch_first: 1,
+            chunk_bytes: 0,
+            close_chunk: false,
+            close_before: false,
+            signatures: Vec::new(),
+            snapshots: Snapshots::default(),
+        }
+    }
+}
+
 impl std::fmt::Debug for Sequencer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sequencer").field("options", &self.options).finish_non_exhaustive()
@@ -109,17 +129,9 @@ impl Sequencer {
             signer,
             replicator: RwLock::new(None),
             inner: Mutex::new(Inner {
-                next: 1,
-                tree: Tree::new(),
                 secrets: LedgerSecrets::starting_with(1, secret),
                 views,
-                batch: Vec::new(),
-                batch_first: 1,
-                chunk_bytes: 0,
-                close_chunk: false,
-                close_before: false,
-                signatures: Vec::new(),
-                snapshots: Snapshots::default(),
+                ..Inner::empty()
             }),
             committed: Mutex::new(TxId { view: 0, seqno: 0 }),
             committed_seqno: AtomicU64::new(0),
@@ -128,6 +140,51 @@ impl Sequencer {
             stopped: AtomicBool::new(false),
             options,
         }
+    }
+
+    /// The sequencer of a node that takes over a ledger: it goes on after `resumed.last`, in the view of
+    /// `options`, under `secret`.
+    #[must_use]
+    pub fn resume(
+        options: Options,
+        resumed: Resumed,
+        secret: LedgerSecret,
+        signer: Arc<dyn RootSigner>,
+    ) -> Self {
+        let last = resumed.last;
+        let next = last.seqno + 1;
+        let mut views = resumed.views;
+        views.begin(options.view, next);
+        let inner = Inner {
+            next,
+            tree: resumed.tree,
+            secrets: LedgerSecrets::starting_with(next, secret),
+            views,
+            batch_first: next,
+            signatures: resumed.signatures,
+            ..Inner::empty()
+        };
+        Self {
+            store: Store::new(resumed.state),
+            signer,
+            replicator: RwLock::new(None),
+            inner: Mutex::new(inner),
+            committed: Mutex::new(last),
+            committed_seqno: AtomicU64::new(last.seqno),
+            last_seqno: AtomicU64::new(last.seqno),
+            progressed: Condvar::new(),
+            stopped: AtomicBool::new(false),
+            options,
+        }
+    }
+
+    /// Adds private maps of before a recovery, and the ledger secrets under which they were written.
+    pub fn adopt_private(&self, maps: &BTreeMap<Arc<str>, Map>, secrets: &LedgerSecrets) {
+        let mut inner = self.inner.lock();
+        for (start, secret) in secrets.iter() {
+            inner.secrets.share(start, secret);
+        }
+        self.store.adopt(maps);
     }
 
     /// Where batches go from now on.

@@ -22,6 +22,11 @@ impl LedgerSecrets {
         self.by_start.insert(start, Arc::new(secret));
     }
 
+    /// Adds a secret that others hold too, valid from `start` on.
+    pub fn share(&mut self, start: u64, secret: &Arc<LedgerSecret>) {
+        self.by_start.insert(start, Arc::clone(secret));
+    }
+
     /// The secret in force at `seqno`.
     #[must_use]
     pub fn at(&self, seqno: u64) -> Option<&Arc<LedgerSecret>> {

@@ -1,0 +1,264 @@
+//! Taking over a ledger that another node left behind (CCF: recovery).
+//!
+//! ```text
+//! public replay    every entry's public domain, up to the last signature transaction that verifies
+//!   → the node goes on from there, under a new identity, view and ledger secret
+//! private replay   the same entries again, once the older ledger secrets are known
+//!   → private maps join the store
+//! ```
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tallystick_core::ledger::crypto::open;
+use tallystick_core::ledger::domain::{Visitor, walk};
+use tallystick_core::ledger::{ChunkFile, Domain, Entry, EntryView};
+use tallystick_core::merkle::Tree;
+use tallystick_core::reader::Reader;
+use tallystick_core::types::{Digest, TxId};
+
+use crate::kv::{Map, MapChanges, State, WriteSet};
+use crate::ledger::{LedgerError, Located};
+use crate::sequencer::{LedgerSecrets, ViewHistory};
+
+const SIGNATURES: &str = "public:ccf.internal.signatures";
+const COSE_SIGNATURES: &str = "public:ccf.internal.cose_signatures";
+const SERVICE_INFO: &str = "public:ccf.gov.service.info";
+const HISTORICAL_SECRET: &str = "public:ccf.internal.historical_encrypted_ledger_secret";
+const SINGLETON: &[u8] = &[0; 8];
+
+/// A signature transaction met during the public replay.
+#[derive(Debug)]
+pub struct MetSignature<'a> {
+    /// Root over everything before it.
+    pub root: Digest,
+    /// Its transaction ID.
+    pub txid: TxId,
+    /// Value of `signatures`, if it has one.
+    pub raw: Option<&'a [u8]>,
+    /// Value of `cose_signatures`, if it has one.
+    pub cose: Option<&'a [u8]>,
+    /// Value of `service.info` as of then: whose service it is.
+    pub service: Option<&'a [u8]>,
+}
+
+/// Says whether a signature transaction is genuine; the text tells why not.
+pub type Judge<'a> = dyn FnMut(&MetSignature<'_>) -> Result<(), String> + 'a;
+
+/// Why a ledger cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The files cannot be read or prepared.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Nothing in it is signed by its service.
+    #[error("no signature transaction of the ledger verifies: {0}")]
+    Nothing(String),
+    /// An entry of the private replay does not open, or is not the one of the public replay.
+    #[error("transaction {seqno} cannot be recovered: {reason}")]
+    Private {
+        /// Seqno.
+        seqno: u64,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Where a node goes on from.
+#[derive(Debug)]
+pub struct Resumed {
+    /// Public maps.
+    pub state: State,
+    /// Tree over everything.
+    pub tree: Tree,
+    /// First seqno of each view.
+    pub views: ViewHistory,
+    /// Seqnos of signature transactions.
+    pub signatures: Vec<u64>,
+    /// The last transaction, which is a signature transaction.
+    pub last: TxId,
+    /// Root that the last signature is over.
+    pub last_root: Digest,
+    /// Writes of the record that links ledger secrets, in order: seqno and value.
+    pub links: Vec<(u64, Vec<u8>)>,
+    /// Why the replay stopped before the end of the ledger, if it did.
+    pub stopped: Option<String>,
+}
+
+/// Collects what a domain writes.
+#[derive(Default)]
+struct Writes {
+    set: WriteSet,
+    name: Option<Arc<str>>,
+}
+
+impl Writes {
+    fn put(&mut self, key: &[u8], change: Option<Bytes>) {
+        if let Some(name) = &self.name {
+            let changes: &mut MapChanges = self.set.entry(Arc::clone(name)).or_default();
+            changes.insert(Bytes::copy_from_slice(key), change);
+        }
+    }
+}
+
+impl<'a> Visitor<'a> for Writes {
+    fn map(&mut self, name: &'a str) {
+        self.name = Some(name.into());
+    }
+    fn write(&mut self, key: &'a [u8], value: &'a [u8]) {
+        self.put(key, Some(Bytes::copy_from_slice(value)));
+    }
+    fn remove(&mut self, key: &'a [u8]) {
+        self.put(key, None);
+    }
+}
+
+fn written<'a>(writes: &'a WriteSet, table: &str) -> Option<&'a [u8]> {
+    writes.get(table)?.get(SINGLETON)?.as_deref()
+}
+
+/// Reads the public domains of `chunks`, from seqno 1 on, and stops where something does not hold.
+///
+/// # Errors
+/// [`RecoveryError::Nothing`] when not even the first signature transaction holds.
+pub fn replay_public(chunks: &[Located], judge: &mut Judge<'_>) -> Result<Resumed, RecoveryError> {
+    let mut replay = Replay::default();
+    let mut stopped = None;
+    for located in chunks {
+        if let Err(reason) = replay.chunk(located, judge) {
+            stopped = Some(reason);
+            break;
+        }
+    }
+    let Some(mut kept) = replay.kept.take() else {
+        return Err(RecoveryError::Nothing(stopped.unwrap_or_else(|| "it holds none".to_owned())));
+    };
+    kept.stopped = stopped;
+    kept.links = replay.links;
+    kept.links.retain(|(seqno, _)| *seqno <= kept.last.seqno);
+    // Pushed only once the signature was kept, so there is none beyond it.
+    kept.signatures = replay.signatures;
+    Ok(kept)
+}
+
+struct Replay {
+    state: State,
+    tree: Tree,
+    views: ViewHistory,
+    signatures: Vec<u64>,
+    links: Vec<(u64, Vec<u8>)>,
+    kept: Option<Resumed>,
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self {
+            state: State::default(),
+            tree: Tree::new(),
+            views: ViewHistory::default(),
+            signatures: Vec::new(),
+            links: Vec::new(),
+            kept: None,
+        }
+    }
+}
+
+impl Replay {
+    fn chunk(&mut self, located: &Located, judge: &mut Judge<'_>) -> Result<(), String> {
+        let file = ChunkFile::open(&located.path).map_err(|error| error.to_string())?;
+        let mut entries = file.entries_from(0).map_err(|error| error.to_string())?;
+        while let Some(entry) = entries.next_entry().map_err(|error| error.to_string())? {
+            self.entry(&entry, judge)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &Entry, judge: &mut Judge<'_>) -> Result<(), String> {
+        let txid = entry.txid();
+        if txid.seqno != self.tree.size() {
+            return Err(format!("expected seqno {}, got {txid}", self.tree.size()));
+        }
+        if txid.view < self.state.view() {
+            return Err(format!("{txid} goes back to an earlier view"));
+        }
+        let mut writes = Writes::default();
+        entry.walk(&mut writes).map_err(|error| format!("{txid}: {error}"))?;
+        let leaf = entry.leaf().map_err(|error| format!("{txid}: {error}"))?;
+        let writes = writes.set;
+        let (raw, cose) = (written(&writes, SIGNATURES), written(&writes, COSE_SIGNATURES));
+        let root = if raw.is_some() || cose.is_some() {
+            let root = self.tree.root();
+            let info = self.state.map(SERVICE_INFO).and_then(|map| map.get(SINGLETON));
+            let service = info.map(|found| found.value.as_ref());
+            judge(&MetSignature { root, txid, raw, cose, service })
+                .map_err(|error| format!("{txid}: {error}"))?;
+            Some(root)
+        } else {
+            None
+        };
+        if let Some(link) = written(&writes, HISTORICAL_SECRET) {
+            self.links.push((txid.seqno, link.to_vec()));
+        }
+        self.views.begin(txid.view, txid.seqno);
+        self.state.apply(txid.view, txid.seqno, &writes);
+        self.tree.append(leaf);
+        if let Some(root) = root {
+            self.signatures.push(txid.seqno);
+            self.keep(txid, root);
+        }
+        Ok(())
+    }
+
+    /// Everything up to here is good.
+    fn keep(&mut self, last: TxId, last_root: Digest) {
+        // Leaves before the signature are never asked for again: receipts rest on the trees in the ledger.
+        let _ = self.tree.flush(last.seqno);
+        self.kept = Some(Resumed {
+            state: self.state.clone(),
+            tree: self.tree.clone(),
+            views: self.views.clone(),
+            signatures: Vec::new(),
+            last,
+            last_root,
+            links: Vec::new(),
+            stopped: None,
+        });
+    }
+}
+
+/// Private maps as of transaction `last`, from the entries that `read` gives, and checked against `root`, which
+/// is the Merkle root over all of them.
+///
+/// # Errors
+/// [`RecoveryError`]: a secret is missing or wrong, or the entries are others than those of the public replay.
+pub fn replay_private(
+    read: impl Fn(u64) -> Result<Vec<u8>, LedgerError>,
+    secrets: &LedgerSecrets,
+    last: u64,
+    root: &Digest,
+) -> Result<BTreeMap<Arc<str>, Map>, RecoveryError> {
+    let mut state = State::default();
+    let mut tree = Tree::new();
+    for seqno in 1..=last {
+        let wrong = |reason: String| RecoveryError::Private { seqno, reason };
+        let entry = Entry::new(read(seqno)?, 0).map_err(|error| wrong(error.to_string()))?;
+        let leaf = entry.leaf().map_err(|error| wrong(error.to_string()))?;
+        tree.append(leaf);
+        let secret = secrets.at(seqno).ok_or_else(|| wrong("no ledger secret is known for it".to_owned()))?;
+        let view = EntryView::parse(entry.raw()).map_err(|error| wrong(error.to_string()))?;
+        let plaintext = open(&view, secret.raw()).map_err(|error| wrong(error.to_string()))?;
+        if !plaintext.is_empty() {
+            let mut writes = Writes::default();
+            walk(Reader::new(&plaintext), Domain::Private, &mut writes)
+                .map_err(|error| wrong(error.to_string()))?;
+            state.apply(view.view(), seqno, &writes.set);
+        }
+    }
+    if tree.root() != *root {
+        return Err(RecoveryError::Private {
+            seqno: last,
+            reason: "its Merkle root is not the one of the public replay".to_owned(),
+        });
+    }
+    Ok(state.maps().map(|(name, map)| (Arc::clone(name), map.clone())).collect())
+}
