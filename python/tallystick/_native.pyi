@@ -1098,6 +1098,7 @@ class NodeRuntime:
         signer: Callable[[bytes, int, int], tuple[bytes, bytes, str, str]],
         observer: Callable[[int, int, str | None], object],
         judge: Callable[[bytes, int, int, bytes | None, bytes | None, bytes | None], object],
+        accept: Callable[[int, int], object],
         *,
         read_only_directories: Sequence[str | os.PathLike[str]] = ...,
         signature_tx_count: int = 5000,
@@ -1111,7 +1112,8 @@ class NodeRuntime:
 
         ``judge(root, view, seqno, signatures, cose_signatures, service_info)`` hears of each signature
         transaction, with the root over everything before it and three rows as they were then; it raises when the
-        signature is not genuine. What follows the last genuine one is cut off. The node goes on two views later,
+        signature is not genuine. ``accept(view, seqno)`` hears of the last genuine one before anything is changed, and
+        may raise. What follows the last genuine one is cut off. The node goes on two views later,
         under ``ledger_secret``; names of new chunks end in ``.recovery`` until :meth:`finish_recovery`.
 
         Raises:

@@ -96,7 +96,8 @@ impl Node {
     }
 
     /// Takes over the ledger in the directories of `options`: reads its public part as far as `judge` finds the
-    /// signatures genuine, cuts off the rest, and goes on under `secret`, two views later, as CCF does.
+    /// signatures genuine and `accept` finds the last one to be of the right service, cuts off the rest, and goes
+    /// on under `secret`, two views later, as CCF does.
     ///
     /// # Errors
     /// [`StartError`] when nothing in the ledger is genuine, or the files cannot be read or changed.
@@ -106,9 +107,12 @@ impl Node {
         signer: Arc<dyn RootSigner>,
         observer: impl Observer,
         judge: &mut Judge<'_>,
+        accept: impl FnOnce(TxId) -> Result<(), String>,
     ) -> Result<(Self, Recovered), StartError> {
         let chunks = LedgerFiles::locate_chunks(&options.ledger)?;
         let mut resumed = replay_public(&chunks, judge)?;
+        // Nothing was changed yet.
+        accept(resumed.last).map_err(RecoveryError::Refused)?;
         let recovered = Recovered {
             last: resumed.last,
             last_root: resumed.last_root,

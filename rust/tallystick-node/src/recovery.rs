@@ -54,6 +54,9 @@ pub enum RecoveryError {
     /// Nothing in it is signed by its service.
     #[error("no signature transaction of the ledger verifies: {0}")]
     Nothing(String),
+    /// It is not the ledger that was meant.
+    #[error("{0}")]
+    Refused(String),
     /// An entry of the private replay does not open, or is not the one of the public replay.
     #[error("transaction {seqno} cannot be recovered: {reason}")]
     Private {

@@ -300,7 +300,7 @@ impl NodeRuntime {
 
     /// Takes over the ledger in `ledger_directory`: (runtime, recovered).
     #[staticmethod]
-    #[pyo3(signature = (ledger_directory, ledger_secret, signer, observer, judge, *, read_only_directories=Vec::new(), signature_tx_count=5000, signature_delay_ms=1000, chunk_size=5_000_000, max_uncommitted=10_000, cose_only=false, sync=true))]
+    #[pyo3(signature = (ledger_directory, ledger_secret, signer, observer, judge, accept, *, read_only_directories=Vec::new(), signature_tx_count=5000, signature_delay_ms=1000, chunk_size=5_000_000, max_uncommitted=10_000, cose_only=false, sync=true))]
     #[allow(clippy::too_many_arguments, reason = "one keyword argument an option")]
     fn recover(
         py: Python<'_>,
@@ -309,6 +309,7 @@ impl NodeRuntime {
         signer: Py<PyAny>,
         observer: Py<PyAny>,
         judge: Py<PyAny>,
+        accept: Py<PyAny>,
         read_only_directories: Vec<PathBuf>,
         signature_tx_count: u64,
         signature_delay_ms: u64,
@@ -333,7 +334,12 @@ impl NodeRuntime {
         let (signer, observer) = (Arc::new(PySigner(signer)), PyObserver(observer));
         let (node, recovered) = py
             .detach(|| {
-                CoreNode::recover(options, secret, signer, observer, &mut |met| ask_judge(&judge, met))
+                let judge = &mut |met: &MetSignature<'_>| ask_judge(&judge, met);
+                let accept = |last: TxId| {
+                    Python::attach(|py| accept.call1(py, (last.view, last.seqno)).map(|_| ()))
+                        .map_err(|error: PyErr| Python::attach(|py| error.value(py).to_string()))
+                };
+                CoreNode::recover(options, secret, signer, observer, judge, accept)
             })
             .map_err(|error| runtime_error(&error))?;
         let runtime = Self { node, server: Mutex::new(None), identities: Mutex::default() };
