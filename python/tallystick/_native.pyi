@@ -1094,7 +1094,7 @@ class NodeRuntime:
     @staticmethod
     def recover(
         ledger_directory: str | os.PathLike[str],
-        ledger_secret: bytes,
+        ledger_secret: LedgerSecret | bytes,
         signer: Callable[[bytes, int, int], tuple[bytes, bytes, str, str]],
         observer: Callable[[int, int, str | None], object],
         judge: Callable[[bytes, int, int, bytes | None, bytes | None, bytes | None], object],
@@ -1120,7 +1120,7 @@ class NodeRuntime:
             ValueError: the secret is not 32 bytes long.
             RuntimeError: no signature is genuine, or the files cannot be read or changed.
         """
-    def recover_private(self, secrets: Sequence[tuple[int, bytes]]) -> None:
+    def recover_private(self, secrets: Sequence[tuple[int, LedgerSecret | bytes]]) -> None:
         """Reads the private part of the ledger that was taken over, under secrets by the seqno each is valid from.
 
         Raises:

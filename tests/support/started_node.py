@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -207,3 +208,23 @@ def start(directory: Path, members: int = 3, **more: Any) -> StartedNode:
 def tomorrow() -> str:
     """A time as proposals write it."""
     return f"{datetime.now(timezone.utc) + timedelta(days=1):%y%m%d%H%M%SZ}"
+
+
+def recover(directory: Path, service: StartedNode, **more: Any) -> StartedNode:
+    """Starts a node in ``directory`` that takes over the ledger of ``service``, which has stopped."""
+    shutil.copytree(service.ledger, directory / "ledger")
+    document = configuration(directory, **more)
+    command = {
+        "type": "Recover",
+        "service_certificate_file": str(directory / "service_cert.pem"),
+        "recover": {"previous_service_identity_file": str(service.service_certificate)},
+    }
+    document["command"] = command
+    stream = io.StringIO()
+    running = start_node(
+        parse_config(document),
+        lambda _node: nothing_here,
+        log=Log(Level.DEBUG, stream=stream),
+        provider=VirtualProvider(Path(__file__), directory),
+    )
+    return StartedNode(directory, running.node, service.members, stream, running)

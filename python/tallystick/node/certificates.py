@@ -202,6 +202,17 @@ class ServiceIdentity:
         key = SigningKey.generate(curve)
         return cls(key, self_signed(key, parse_subject(subject), valid_from, days))
 
+    @classmethod
+    def succeed(cls, previous_certificate: str, curve: str, valid_from: datetime, days: int) -> ServiceIdentity:
+        """A new identity with the subject of an earlier one's certificate, PEM.
+
+        Raises:
+            FormatError: the validity is malformed.
+        """
+        key = SigningKey.generate(curve)
+        subject = x509.load_pem_x509_certificate(previous_certificate.encode()).subject
+        return cls(key, self_signed(key, subject, valid_from, days))
+
     @property
     def spki_sha256(self) -> str:
         """Hex SHA-256 of the SubjectPublicKeyInfo: what pins a service, and the ``kid`` of its signatures."""

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from tallystick.node.attestation import NodeEvidence
     from tallystick.node.keys import NodeKeys
 
-__all__ = ["Addresses", "Member", "read_constitution", "read_json_file", "read_members", "write_node", "write_service"]
+__all__ = [
+    "Addresses",
+    "Member",
+    "read_certificate",
+    "read_constitution",
+    "read_json_file",
+    "read_members",
+    "write_node",
+    "write_service",
+]
 
 # The first transaction of the first view. A new node counts itself elected at once, which skips view 1.
 FIRST_TXID: Final = TxId(2, 1)
@@ -91,12 +100,23 @@ def read_constitution(files: tuple[str, ...]) -> str:
     return "\n".join(_read_text(path, "command.start.constitution_files") for path in files)
 
 
-def _read_member(member: InitialMember, key: str) -> Member:
-    certificate = _read_text(member.certificate_file, f"{key}.certificate_file")
+def read_certificate(path: str, key: str) -> str:
+    """A PEM certificate that a configuration names.
+
+    Raises:
+        ConfigError: it cannot be read, or is no certificate.
+    """
+    text = _read_text(path, key)
     try:
-        der = x509.load_pem_x509_certificate(certificate.encode()).public_bytes(Encoding.DER)
+        x509.load_pem_x509_certificate(text.encode())
     except ValueError as error:
-        raise ConfigError(f"{key}.certificate_file: {member.certificate_file} holds no certificate") from error
+        raise ConfigError(f"{key}: {path} holds no certificate") from error
+    return text
+
+
+def _read_member(member: InitialMember, key: str) -> Member:
+    certificate = read_certificate(member.certificate_file, f"{key}.certificate_file")
+    der = x509.load_pem_x509_certificate(certificate.encode()).public_bytes(Encoding.DER)
     encryption_key = None
     if member.encryption_public_key_file is not None:
         encryption_key = _read_text(member.encryption_public_key_file, f"{key}.encryption_public_key_file")

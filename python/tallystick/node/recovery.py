@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tallystick._native import ConflictError, CoseSign1, PublicKey
 from tallystick.errors import FormatError, TallystickError, VerificationError
@@ -33,7 +34,6 @@ from tallystick.secrets.shares import (
     Share,
     combine_shares,
     unwrap_ledger_secret,
-    wrap_ledger_secret,
 )
 from tallystick.types import TxId
 
@@ -167,7 +167,7 @@ class LedgerJudge:
 
 def write_recovered_service(
     tx: NodeTransaction, certificate: str, txid: TxId, last_root: bytes, service_data: Any
-) -> None:
+) -> list[str]:
     """Writes that the service is being recovered under a new identity, and that its nodes are gone.
 
     Args:
@@ -175,6 +175,9 @@ def write_recovered_service(
         txid: ID that the transaction will have.
         last_root: root of the last signature that was taken over.
         service_data: any JSON value, None for none.
+
+    Returns:
+        IDs of the nodes that are retired by it.
     """
     before: dict[str, Any] = tables.get_json(tx, tables.SERVICE_INFO)
     created = TxId.parse(str(before["current_service_create_txid"]))
@@ -190,9 +193,12 @@ def write_recovered_service(
     tables.put_json(tx, tables.SERVICE_INFO, info)
     tables.put_json(tx, tables.PREVIOUS_IDENTITY, before["cert"])
     tables.put_json(tx, tables.LAST_SIGNED_ROOT, last_root.hex())
+    retired = []
     for node_id, node in tables.rows_json(tx, tables.NODES_INFO).items():
         if node.get("status") != NodeStatus.RETIRED:
             tables.put_json(tx, tables.NODES_INFO, {**node, "status": NodeStatus.RETIRED.value}, node_id.encode())
+            retired.append(node_id)
+    return retired
 
 
 @dataclass(frozen=True)
@@ -237,9 +243,7 @@ class Recovery:
             FormatError: it is no share.
         """
         parsed = Share.parse(share)
-        sealed = wrap_ledger_secret(
-            parsed.serialise(), self._node.secrets.latest.secret, random_source.token_bytes(_IV_BYTES)
-        )
+        sealed = _seal(parsed.serialise(), self._node.secrets.latest.secret)
         tables.put_json(tx, tables.SUBMITTED_SHARES, base64.b64encode(sealed).decode(), member_id.encode())
         config: dict[str, Any] = tables.get_json(tx, tables.SERVICE_CONFIG) or {}
         count = len(tx.entries(tables.SUBMITTED_SHARES))
@@ -304,7 +308,7 @@ class Recovery:
         node.state = NodeState.READING_PRIVATE_LEDGER
         node.log.info(f"Reading the private ledger with {len(known)} ledger secrets")
         try:
-            node.runtime.recover_private([(secret.version, bytes(secret.secret)) for secret in known])
+            node.runtime.recover_private([(secret.version, secret.secret) for secret in known])
             for secret in known:
                 node.secrets.add(secret)
             txid = self._reopen(known[-1])
@@ -340,7 +344,7 @@ class Recovery:
 
 def _encrypted(secret: KnownSecret, public_key: str) -> dict[str, Any]:
     value: dict[str, Any] = {
-        "encrypted_secret": base64.b64encode(encrypt_to_pem(public_key, secret.secret)).decode(),
+        "encrypted_secret": base64.b64encode(encrypt_to_pem(public_key, bytes(secret.secret))).decode(),
         "version": secret.version,
     }
     if secret.previous_stored is not None:
@@ -348,12 +352,20 @@ def _encrypted(secret: KnownSecret, public_key: str) -> dict[str, Any]:
     return value
 
 
-def _open_sealed(sealed: bytes, key: LedgerSecret) -> bytes:
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+def _seal(plaintext: bytes, key: LedgerSecret) -> bytes:
+    """tag ‖ IV ‖ ciphertext, as submitted shares lie in the ledger."""
+    iv = random_source.token_bytes(_IV_BYTES)
+    sealed = AESGCM(bytes(key)).encrypt(iv, plaintext, None)
+    return sealed[-_TAG_BYTES:] + iv + sealed[:-_TAG_BYTES]
 
-    tag, iv, ciphertext = sealed[:_TAG_BYTES], sealed[_TAG_BYTES : _TAG_BYTES + _IV_BYTES], sealed[_TAG_BYTES + _IV_BYTES :]
+
+def _open_sealed(sealed: bytes, key: LedgerSecret) -> bytes:
+    tag, iv, ciphertext = (
+        sealed[:_TAG_BYTES],
+        sealed[_TAG_BYTES : _TAG_BYTES + _IV_BYTES],
+        sealed[_TAG_BYTES + _IV_BYTES :],
+    )
     try:
-        return AESGCM(key).decrypt(iv, ciphertext + tag, None)
+        return AESGCM(bytes(key)).decrypt(iv, ciphertext + tag, None)
     except (InvalidTag, ValueError) as error:
         raise VerificationError("a submitted share does not open", code="secret-unwrap") from error

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
+from tallystick._native import ConflictError
 from tallystick.ledger.writer import ServiceSigner, cose_root_signature
 from tallystick.node import tables
 from tallystick.node.certificates import ServiceIdentity, alternative_names, parse_subject, self_signed, signing_request
 from tallystick.node.effects import CommitOptions, Effects
 from tallystick.node.jwt_refresh import JwtRefresh
-from tallystick.node.state import NodeState, ServiceStatus
+from tallystick.node.state import NodeState, NodeStatus, ServiceStatus
 from tallystick.types import TxId
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tallystick.node.keys import NodeKeys
     from tallystick.node.ledger_secrets import LedgerSecrets
     from tallystick.node.log import Log
+    from tallystick.node.recovery import Recovery
 
 __all__ = ["NODE_IDENTITY", "SERVICE_IDENTITY", "Node"]
 
@@ -65,6 +67,7 @@ class Node:
         create_txid: transaction that created (or recovered) the service.
         effects: privileged functions that the constitution calls.
         jwt: refresh of token issuers' keys, and its metrics.
+        recovery: what is left of a recovery to do; None for a node that started its service.
         snapshot_listeners: called with the ID of each transaction that asks for a snapshot.
         commit_listeners: called, on the thread that tells of commits, with the ID up to which all is committed.
         before_stop: called in order before the data plane stops.
@@ -111,13 +114,10 @@ class Node:
         self._lock = threading.Lock()
         self._commits: queue.SimpleQueue[tuple[TxId, str | None] | None] = queue.SimpleQueue()
         self._watcher: threading.Thread | None = None
+        self.recovery: Recovery | None = None
         self._applied: dict[str, int | None] = {}
         start = config.start
-        self._signer = ServiceSigner.from_key(
-            service.key.private_key,
-            issuer=start.cose_issuer if start else "",
-            subject=start.cose_subject if start else "",
-        )
+        self._signer = _signer(service, start.cose_issuer if start else "", start.cose_subject if start else "")
 
     @property
     def node_id(self) -> str:
@@ -153,6 +153,10 @@ class Node:
     def use_signing_certificate(self, certificate: str) -> None:
         """The node certificate that signatures carry from the next one on, PEM."""
         self._signing_certificate = certificate
+
+    def use_cose_claims(self, issuer: str, subject: str) -> None:
+        """Issuer and subject that the service's signatures of roots state from the next one on."""
+        self._signer = _signer(self.service, issuer, subject)
 
     def sign_root(self, root: bytes, view: int, seqno: int) -> tuple[bytes, bytes, str, str]:
         """Signs a Merkle root as the node and as the service. Called under the data plane's lock.
@@ -221,6 +225,21 @@ class Node:
         """Asks whoever makes snapshots for one at the next signature."""
         for listener in self.snapshot_listeners:
             listener(txid)
+
+    def mark_retired(self, node_ids: list[str]) -> None:
+        """Records that the retirement of nodes is committed, so that their rows may be deleted."""
+        for _ in range(_COMMIT_ATTEMPTS):
+            tx = self.runtime.begin()
+            for node_id in node_ids:
+                info = tables.get_json(tx, tables.NODES_INFO, node_id.encode())
+                if info is not None and info.get("status") == NodeStatus.RETIRED:
+                    tables.put_json(tx, tables.NODES_INFO, {**info, "retired_committed": True}, node_id.encode())
+            try:
+                self.commit(tx)
+            except ConflictError:
+                continue
+            return
+        self.log.fail("The retirement of nodes could not be recorded: other transactions came first")
 
     # ------------------------------------------------------------ what follows from commits
 
@@ -292,6 +311,10 @@ class Node:
             self.log.info("Opening user frontend: service is open")
             for opened in self.on_app_open:
                 opened()
+
+
+def _signer(service: ServiceIdentity, issuer: str, subject: str) -> ServiceSigner:
+    return ServiceSigner.from_key(service.key.private_key, issuer=issuer, subject=subject)
 
 
 def default_alternative_names(config: NodeConfig) -> list[str]:

@@ -27,15 +27,19 @@ from tallystick.node.attestation import AttestationProvider, platform_provider
 from tallystick.node.certificates import ServiceIdentity, endorse_request
 from tallystick.node.config import Interface, NodeConfig, split_address
 from tallystick.node.genesis import Addresses
+from tallystick.node.http.context import CommitOptions
+from tallystick.node.identity_endorsement import RECOVERY_VIEW_STEP
 from tallystick.node.keys import NodeKeys
 from tallystick.node.ledger_secrets import KnownSecret, LedgerSecrets
 from tallystick.node.log import Level, Log
+from tallystick.node.recovery import LedgerJudge, Recovery, write_recovered_service
 from tallystick.node.service import NODE_IDENTITY, SERVICE_IDENTITY, Node
 from tallystick.node.state import NodeState
 from tallystick.secrets.shares import LedgerSecret
+from tallystick.types import TxId
 
 if TYPE_CHECKING:
-    from tallystick._native import NodeRequest
+    from tallystick._native import NodeRecovery, NodeRequest, NodeTransaction
 
 __all__ = ["Handler", "RunningNode", "StartError", "make_log", "run_node", "start_node"]
 
@@ -106,12 +110,10 @@ def start_node(
         ConfigError: a file that the configuration names cannot be used.
         UnsupportedError: the configuration asks for something that this node does not do yet.
     """
-    if config.command != "Start":
-        raise UnsupportedError(
-            f"command.type {config.command} is not offered yet: this node can only start a new service",
-            code="node-command",
-        )
-    return _Starter(config, log, provider or _platform(executable)).start(make_handler)
+    if config.command == "Join":
+        raise UnsupportedError("command.type Join is not offered yet: a service has one node here", code="node-command")
+    starter = _Starter(config, log, provider or _platform(executable))
+    return starter.recover(make_handler) if config.command == "Recover" else starter.start(make_handler)
 
 
 def _platform(executable: Path | None) -> AttestationProvider:
@@ -143,9 +145,16 @@ class _Starter:
         now = datetime.now(timezone.utc)
         days = options.initial_service_certificate_validity_days
         service = ServiceIdentity.create(options.service_subject_name, config.curve, now, days)
-        node = self._make_node(keys, service)
-        endorsed = endorse_request(node.signing_request, service, now, config.node_validity_days)
-        running = self._listen(node, make_handler, endorsed)
+        secret = LedgerSecret.random()
+        node = self._make_node(keys, service, secret, _FIRST_SECRET_VERSION)
+        endorsed = self._endorse(node, service, now)
+
+        def open_ledger() -> NodeRuntime:
+            return NodeRuntime(
+                config.ledger_directory, secret, node.sign_root, node.observe, view=_FIRST_VIEW, **self._options()
+            )
+
+        running = self._listen(node, make_handler, open_ledger)
         try:
             tx = node.runtime.begin()
             genesis.write_service(
@@ -157,25 +166,89 @@ class _Starter:
                 service_data=service_data,
             )
             self._write_node(tx, node, endorsed, node_data)
-            self._finish(node, tx)
+            self._create(node, tx, genesis.FIRST_TXID, NodeState.PART_OF_NETWORK)
+            node.jwt.start()
         except BaseException:
             running.stop()
             raise
         return running
 
-    def _make_node(self, keys: NodeKeys, service: ServiceIdentity) -> Node:
+    def recover(self, make_handler: Callable[[Node], Handler]) -> RunningNode:
+        """Takes over the ledger of a service whose nodes are lost; members then hand in their shares."""
+        config, options = self.config, self.config.recover
+        if options is None:
+            raise StartError("configuration has no command.recover")
+        previous = genesis.read_certificate(
+            options.previous_service_identity_file, "command.recover.previous_service_identity_file"
+        )
+        service_data = genesis.read_json_file(config.service_data_file, "service_data_json_file")
+        node_data = genesis.read_json_file(config.node_data_file, "node_data_json_file")
+        if not Path(config.ledger_directory).is_dir():
+            raise StartError(f"there is no ledger to recover in {config.ledger_directory}")
+        self._write_pid()
+        keys = NodeKeys.generate(config.curve)
+        now = datetime.now(timezone.utc)
+        days = options.initial_service_certificate_validity_days
+        service = ServiceIdentity.succeed(previous, config.curve, now, days)
         secret = LedgerSecret.random()
-        known = LedgerSecrets([KnownSecret(_FIRST_SECRET_VERSION, secret)])
+        node = self._make_node(keys, service, secret, _FIRST_SECRET_VERSION)
+        node.state = NodeState.READING_PUBLIC_LEDGER
+        endorsed = self._endorse(node, service, now)
+        judge = LedgerJudge(previous)
+        found: list[NodeRecovery] = []
+
+        def open_ledger() -> NodeRuntime:
+            self.log.info(f"Reading the public ledger in {config.ledger_directory}")
+            runtime, recovery = NodeRuntime.recover(
+                config.ledger_directory, secret, node.sign_root, node.observe, judge, judge.accept, **self._options()
+            )
+            found.append(recovery)
+            return runtime
+
+        running = self._listen(node, make_handler, open_ledger)
+        try:
+            self._take_over(node, judge, found[0], endorsed, service_data, node_data)
+        except BaseException:
+            running.stop()
+            raise
+        return running
+
+    def _take_over(
+        self, node: Node, judge: LedgerJudge, found: NodeRecovery, endorsed: str, service_data: Any, node_data: Any
+    ) -> None:
+        last = TxId(*found.last)
+        if found.stopped is not None:
+            self.log.fail(f"The ledger was taken over up to {last} only: {found.stopped}")
+        self.log.info(f"The public ledger was read up to {last}")
+        node.use_cose_claims(judge.issuer, judge.subject)
+        node.secrets = LedgerSecrets([KnownSecret(last.seqno + 1, node.secrets.latest.secret)])
+        node.recovery = Recovery(node, found.links)
+        txid = TxId(last.view + RECOVERY_VIEW_STEP, last.seqno + 1)
+        tx = node.runtime.begin()
+        retired = write_recovered_service(tx, node.service.certificate, txid, found.last_root, service_data)
+        self._write_node(tx, node, endorsed, node_data)
+        self._create(node, tx, txid, NodeState.PART_OF_PUBLIC_NETWORK, close_before=True)
+        node.after_commit(txid, lambda: node.mark_retired(retired))
+
+    def _endorse(self, node: Node, service: ServiceIdentity, now: datetime) -> str:
+        endorsed = endorse_request(node.signing_request, service, now, self.config.node_validity_days)
+        node.use_signing_certificate(endorsed)
+        return endorsed
+
+    def _make_node(self, keys: NodeKeys, service: ServiceIdentity, secret: LedgerSecret, version: int) -> Node:
+        known = LedgerSecrets([KnownSecret(version, secret)])
         evidence = self.provider.attest(bytes.fromhex(keys.node_id))
         if self.provider.platform == "Virtual":
             self.log.info("Platform: Virtual. The evidence of this node proves nothing; it is for development only")
         return Node(self.config, keys, service, known, evidence, self.log)
 
-    def _listen(self, node: Node, make_handler: Callable[[Node], Handler], endorsed: str) -> RunningNode:
+    def _listen(
+        self, node: Node, make_handler: Callable[[Node], Handler], open_ledger: Callable[[], NodeRuntime]
+    ) -> RunningNode:
         config = self.config
         node_socket, node_to_node = self._bind_node_socket()
         try:
-            node.attach(self._runtime(node, endorsed))
+            node.attach(self._opened(open_ledger))
             try:
                 node.runtime.set_identity(NODE_IDENTITY, node.self_signed_certificate, node.keys.identity.private_pem)
                 bound = self._serve(node, make_handler(node))
@@ -191,25 +264,22 @@ class _Starter:
             raise
         return RunningNode(node, _urls(config, bound), node_socket)
 
-    def _runtime(self, node: Node, endorsed: str) -> NodeRuntime:
+    def _options(self) -> dict[str, Any]:
         config = self.config
-        node.use_signing_certificate(endorsed)
+        return {
+            "read_only_directories": list(config.ledger_read_only),
+            "signature_tx_count": config.signature_tx_count,
+            "signature_delay_ms": max(1, config.signature_delay // _MILLISECOND_US),
+            "chunk_size": config.chunk_size,
+            "max_uncommitted": config.max_uncommitted,
+            "cose_only": config.cose_only,
+        }
+
+    def _opened(self, open_ledger: Callable[[], NodeRuntime]) -> NodeRuntime:
         try:
-            return NodeRuntime(
-                config.ledger_directory,
-                node.secrets.latest.secret,
-                node.sign_root,
-                node.observe,
-                read_only_directories=list(config.ledger_read_only),
-                view=_FIRST_VIEW,
-                signature_tx_count=config.signature_tx_count,
-                signature_delay_ms=max(1, config.signature_delay // _MILLISECOND_US),
-                chunk_size=config.chunk_size,
-                max_uncommitted=config.max_uncommitted,
-                cose_only=config.cose_only,
-            )
+            return open_ledger()
         except (OSError, RuntimeError) as error:
-            raise StartError(f"ledger cannot be opened in {config.ledger_directory}: {error}") from error
+            raise StartError(f"ledger cannot be opened in {self.config.ledger_directory}: {error}") from error
 
     def _bind_node_socket(self) -> tuple[socket.socket, dict[str, Any]]:
         """Reserves the address for other nodes. Nobody is answered there: one node has nobody to talk to."""
@@ -271,7 +341,7 @@ class _Starter:
         _write_file(self.config.node_certificate_file, node.self_signed_certificate)
         _write_file(self.config.service_certificate_file, node.service.certificate)
 
-    def _write_node(self, tx: Any, node: Node, endorsed: str, node_data: Any) -> None:
+    def _write_node(self, tx: NodeTransaction, node: Node, endorsed: str, node_data: Any) -> None:
         if node.addresses is None:
             raise StartError("the node does not know its own addresses")
         genesis.write_node(
@@ -285,15 +355,16 @@ class _Starter:
             node_data=node_data,
         )
 
-    def _finish(self, node: Node, tx: Any) -> None:
-        txid = node.commit(tx)
-        if txid != genesis.FIRST_TXID:
-            raise StartError(f"the service was created at {txid}, not at {genesis.FIRST_TXID}")
+    def _create(
+        self, node: Node, tx: NodeTransaction, expected: TxId, state: NodeState, *, close_before: bool = False
+    ) -> None:
+        txid = node.commit(tx, CommitOptions(close_before=close_before))
+        if txid != expected:
+            raise StartError(f"the service was created at {txid}, not at {expected}")
         node.create_txid = txid
-        node.state = NodeState.PART_OF_NETWORK
+        node.state = state
         # Nothing opens before this is committed, so it is signed at once.
         node.runtime.sign_pending()
-        node.jwt.start()
         self.log.info(f"Network TLS connections now available. Node {node.node_id} created service at {txid}")
 
 

@@ -305,7 +305,7 @@ impl NodeRuntime {
     fn recover(
         py: Python<'_>,
         ledger_directory: PathBuf,
-        ledger_secret: &[u8],
+        ledger_secret: SecretArg<'_>,
         signer: Py<PyAny>,
         observer: Py<PyAny>,
         judge: Py<PyAny>,
@@ -329,8 +329,8 @@ impl NodeRuntime {
             cose_only,
             sync,
         );
-        let secret =
-            LedgerSecret::new(ledger_secret).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let secret = LedgerSecret::new(ledger_secret.as_slice())
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let (signer, observer) = (Arc::new(PySigner(signer)), PyObserver(observer));
         let (node, recovered) = py
             .detach(|| {
@@ -347,11 +347,11 @@ impl NodeRuntime {
     }
 
     /// Reads the private part of the ledger that was taken over, under secrets by the seqno each is valid from.
-    fn recover_private(&self, py: Python<'_>, secrets: Vec<(u64, Vec<u8>)>) -> PyResult<()> {
+    fn recover_private(&self, py: Python<'_>, secrets: Vec<(u64, SecretArg<'_>)>) -> PyResult<()> {
         let mut known = LedgerSecrets::default();
         for (start, secret) in secrets {
-            let secret =
-                LedgerSecret::new(&secret).map_err(|error| PyValueError::new_err(error.to_string()))?;
+            let secret = LedgerSecret::new(secret.as_slice())
+                .map_err(|error| PyValueError::new_err(error.to_string()))?;
             known.insert(start, secret);
         }
         py.detach(|| self.node.recover_private(&known)).map_err(|error| runtime_error(&error))
