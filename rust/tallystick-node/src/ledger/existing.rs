@@ -16,6 +16,8 @@ const RECOVERY_SUFFIX: &str = ".recovery";
 /// Files that nobody reads any more, kept for people to look at.
 const IGNORED_SUFFIX: &str = ".ignored";
 const HEADER_BYTES: u64 = 8;
+/// The header of a chunk without an offset table.
+const OPEN_HEADER: [u8; 8] = [0; 8];
 
 /// A chunk file that belongs to the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,7 +186,7 @@ fn reopen(located: &Located, chunk: &ChunkFile, last: u64) -> Result<Chunk, Ledg
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed(path))?;
     if !complete {
         // The header first: a chunk without table must not point at one.
-        file.write_all_at(&[0; HEADER_BYTES as usize], 0)
+        file.write_all_at(&OPEN_HEADER, 0)
             .and_then(|()| file.set_len(end))
             .and_then(|()| file.sync_data())
             .map_err(failed(path))?;

@@ -92,6 +92,8 @@ struct Inner {
     /// Seqnos of signature transactions, ascending: the index that receipts need.
     signatures: Vec<u64>,
     snapshots: Snapshots,
+    /// The private part of a ledger that was taken over is still missing. A snapshot would lack it for good.
+    public_only: bool,
 }
 
 impl Inner {
@@ -108,6 +110,7 @@ impl Inner {
             close_before: false,
             signatures: Vec::new(),
             snapshots: Snapshots::default(),
+            public_only: false,
         }
     }
 }
@@ -162,6 +165,7 @@ impl Sequencer {
             views,
             batch_first: next,
             signatures: resumed.signatures,
+            public_only: true,
             ..Inner::empty()
         };
         Self {
@@ -185,6 +189,7 @@ impl Sequencer {
             inner.secrets.share(start, secret);
         }
         self.store.adopt(maps);
+        inner.public_only = false;
     }
 
     /// Where batches go from now on.
@@ -407,7 +412,7 @@ impl Sequencer {
         let signed = self.signer.sign(&root, txid)?;
         let writes = write_set(self.options.mode, &signed, &root, txid, inner.tree.to_compact());
         // A node that starts from a snapshot starts with a new chunk, so the old one ends here.
-        let snapshot_due = inner.snapshots.due(txid.seqno);
+        let snapshot_due = !inner.public_only && inner.snapshots.due(txid.seqno);
         let close_after = snapshot_due || inner.close_chunk || inner.chunk_bytes >= self.options.chunk_size;
         let flags = if close_after { CLOSE_AFTER } else { 0 };
         self.append(inner, &writes, &Domains::of(&writes), &[0; 32], flags)?;
