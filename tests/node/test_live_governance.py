@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -527,4 +528,39 @@ def test_operators_act_alone(tmp_path: Path, people: list[Identity]) -> None:
     assert service.vote(operator, other["proposalId"]).json()["proposalState"] == "Open"
     assert service.vote(people[0], other["proposalId"]).json()["proposalState"] == "Open"
     assert service.vote(people[1], other["proposalId"]).json()["proposalState"] == "Accepted"
+    audited(service)
+
+
+def test_many_govern_at_once(service: LiveService) -> None:
+    """Requests conflict, are run again, and each happens once; the sequencer signs in between."""
+    first, second, third = service.members
+    now = service.tick()
+
+    def propose(number: int) -> str:
+        content = json.dumps({"actions": [{"name": "set_member_data", "args": args(number)}]}).encode()
+        signed = first.sign(content, "proposal", created_at=now)
+        created = service.request("POST", "/gov/members/proposals:create", signed)
+        assert created.status == 200, created.body
+        name: str = created.json()["proposalId"]
+        return name
+
+    def args(number: int) -> dict[str, object]:
+        return {"member_id": third.id, "member_data": {"number": number}}
+
+    def vote(name: str) -> list[str]:
+        states = []
+        for member in (first, second):
+            content = json.dumps({"ballot": YES}).encode()
+            signed = member.sign(content, "ballot", created_at=now, proposal_id=name)
+            path = f"/gov/members/proposals/{name}/ballots/{member.id}:submit"
+            answer = service.request("POST", path, signed)
+            assert answer.status == 200, answer.body
+            states.append(answer.json()["proposalState"])
+        return states
+
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(propose, range(40)))
+        outcomes = list(pool.map(vote, names))
+    assert len(set(names)) == 40
+    assert outcomes == [["Open", "Accepted"]] * 40
     audited(service)

@@ -27,8 +27,8 @@ def state_digest_endpoints() -> list[Endpoint]:
     ack = (MemberSignaturePolicy("ack", active=False),)
     return [
         Endpoint("GET", _PATH, get_digest, mode="readonly", api="gov", versioned=True),
-        Endpoint("POST", _PATH + ":update", update_digest, update, api="gov", versioned=True),
-        Endpoint("POST", _PATH + ":ack", acknowledge, ack, api="gov", versioned=True),
+        Endpoint("POST", _PATH + ":update", update_digest, update, api="gov", versioned=True, exclusive=True),
+        Endpoint("POST", _PATH + ":ack", acknowledge, ack, api="gov", versioned=True, exclusive=True),
     ]
 
 

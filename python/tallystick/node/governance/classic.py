@@ -55,7 +55,7 @@ def classic_endpoints(proposals: ProposalHandlers) -> list[Endpoint]:
         policies: tuple[AuthenticationPolicy, ...] = (MemberSignaturePolicy(message_type, active=False),)
         if options.pop("certificate", False):
             policies = (MemberCertificatePolicy(), *policies)
-        return Endpoint("POST", path, handler, policies, api="gov", openapi=None, **options)
+        return Endpoint("POST", path, handler, policies, api="gov", openapi=None, exclusive=True, **options)
 
     def get(path: str, handler: Callable[[Context], Reply], *policies: AuthenticationPolicy) -> Endpoint:
         return Endpoint("GET", path, handler, policies, mode="readonly", api="gov", openapi=None)

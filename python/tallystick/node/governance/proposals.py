@@ -55,7 +55,7 @@ class ProposalHandlers:
 
         def signed(path: str, handler: Any, message_type: str, **options: Any) -> Endpoint:
             policies = (MemberSignaturePolicy(message_type),)
-            return Endpoint("POST", path, handler, policies, api="gov", versioned=True, **options)
+            return Endpoint("POST", path, handler, policies, api="gov", versioned=True, exclusive=True, **options)
 
         def read(path: str, handler: Any) -> Endpoint:
             return Endpoint("GET", path, handler, mode="readonly", api="gov", versioned=True)

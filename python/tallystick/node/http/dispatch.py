@@ -18,8 +18,10 @@ nobody expected becomes 500 and a line in the log, never a dead connection.
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from tallystick._native import ConflictError
@@ -72,6 +74,7 @@ class Dispatcher:
         self.registries = dict(registries)
         self.interfaces = dict(interfaces or {})
         self._commit = commit or self._commit_to_runtime
+        self._exclusive = threading.Lock()
 
     def __call__(self, request: Request) -> Answer:
         """Answers one request, whatever happens."""
@@ -115,7 +118,8 @@ class Dispatcher:
             query = parse_query(request.query)
             context = Context(request, self.node, found.endpoint, rules, path, found.parameters, query)
             try:
-                return self._run(context)
+                with self._exclusive if found.endpoint.exclusive else nullcontext():
+                    return self._run(context)
             except ConflictError:
                 continue
         raise HttpError(

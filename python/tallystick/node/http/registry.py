@@ -50,6 +50,7 @@ class Endpoint:
         local: whether the node answers for itself, whatever its role.
         feature: operator feature that the interface must have opted in to; None: none.
         versioned: whether ``api-version`` must be given.
+        exclusive: run one request at a time of all that are: for transactions that always conflict with each other.
     """
 
     method: str
@@ -64,6 +65,7 @@ class Endpoint:
     local: bool = False
     feature: str | None = None
     versioned: bool = False
+    exclusive: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in VERBS:
