@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
+from tallystick.errors import TallystickError
 from tallystick.node import tables
-from tallystick.node.governance.authentication import MemberSignaturePolicy
-from tallystick.node.governance.errors import governance_error, path_id
-from tallystick.node.http.context import Context, Reply
-from tallystick.node.http.errors import Code
+from tallystick.node.governance.authentication import MemberSignaturePolicy, signed_request
+from tallystick.node.governance.errors import GOVERNANCE_TAG, governance_error, path_id
+from tallystick.node.http.context import Context, Reply, parse_json
+from tallystick.node.http.errors import JSON_TYPE, Code
 from tallystick.node.http.registry import Endpoint
-from tallystick.node.state import ServiceStatus
+from tallystick.node.recovery import Recovery, SubmittedShares
+from tallystick.node.state import NodeState, ServiceStatus
 
 __all__ = ["recovery_endpoints", "share_of", "submit_share"]
 
@@ -47,11 +50,66 @@ def share_of(context: Context, member_id: str) -> str:
 
 
 def submit_share(context: Context) -> Reply:
-    """Takes a share, when the service waits for shares."""
+    """Takes a share, when the service waits for shares; with enough of them the private ledger is read."""
     info: dict[str, Any] = tables.get_json(context.tx, tables.SERVICE_INFO) or {}
-    if info.get("status") != ServiceStatus.WAITING_FOR_RECOVERY_SHARES:
+    recovery: Recovery | None = context.node.recovery
+    if info.get("status") != ServiceStatus.WAITING_FOR_RECOVERY_SHARES or recovery is None:
         message = "Service is not waiting for recovery shares."
         raise governance_error(context, 403, Code.SERVICE_NOT_WAITING_FOR_RECOVERY_SHARES, message)
-    # A service gets into this state by being recovered, which this version of the node does not start.
-    message = "This version of the node cannot recover a service."
-    raise governance_error(context, 501, Code.NOT_IMPLEMENTED, message)
+    if context.node.state == NodeState.READING_PRIVATE_LEDGER:
+        message = "Node is already recovering private ledger."
+        raise governance_error(context, 403, Code.NODE_ALREADY_RECOVERING, message)
+    member_id = path_id(context, "memberId", "member")
+    request = signed_request(context)
+    if request.member_id != member_id:
+        message = (
+            f"Member ID from path parameter (m[{member_id}]) does not match member ID from body signature "
+            f"(m[{request.member_id}])."
+        )
+        raise governance_error(context, 400, Code.INVALID_AUTHENTICATION_INFO, message)
+    submitted = _take(context, recovery, member_id, _share_of(context, parse_json(request.content)))
+    if submitted.full_key:
+        message = "Full recovery key successfully submitted"
+    else:
+        message = f"{submitted.count}/{submitted.threshold} recovery shares successfully submitted"
+    if submitted.is_enough:
+        message += "\nEnd of recovery procedure initiated"
+        context.node.log.info(f"{message} - initiating recovery", GOVERNANCE_TAG)
+        try:
+            recovery.begin_private(context.tx, context.commit)
+        except (TallystickError, ValueError) as error:
+            return _start_over(context, recovery, error)
+    return Reply.json(
+        {
+            "message": message,
+            "submittedCount": submitted.count,
+            "recoveryThreshold": submitted.threshold,
+            "fullKeySubmitted": submitted.full_key,
+        }
+    )
+
+
+def _share_of(context: Context, content: object) -> bytes:
+    text = content.get("share") if isinstance(content, dict) else None
+    if not isinstance(text, str):
+        raise governance_error(context, 400, Code.INVALID_INPUT, "Signed body has no text 'share'.")
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise governance_error(context, 400, Code.INVALID_INPUT, f"Share is not base64: {error}") from error
+
+
+def _take(context: Context, recovery: Recovery, member_id: str, share: bytes) -> SubmittedShares:
+    try:
+        return recovery.submit(context.tx, member_id, share)
+    except (TallystickError, ValueError) as error:
+        context.node.log.debug(f"Error: {error}", GOVERNANCE_TAG)
+        raise governance_error(context, 500, Code.INTERNAL_ERROR, "Error submitting recovery shares.") from error
+
+
+def _start_over(context: Context, recovery: Recovery, error: Exception) -> Reply:
+    """Shares that do not fit are forgotten, although the answer is an error."""
+    context.node.log.debug(f"Error: {error}", GOVERNANCE_TAG)
+    recovery.forget_shares(context.tx)
+    refusal = governance_error(context, 500, Code.INTERNAL_ERROR, "Failed to initiate private recovery.")
+    return Reply(500, (("content-type", JSON_TYPE),), refusal.body, keep_writes=True)
