@@ -15,6 +15,7 @@ from support import slow
 from support.services import fill, new_service
 from tallystick import _native
 from tallystick.demo.receipts import cose_receipt, json_receipt
+from tallystick.demo.service import DemoService
 from tallystick.demo.snapshots import take_snapshot
 from tallystick.errors import FormatError, LimitExceededError
 
@@ -22,8 +23,12 @@ from tallystick.errors import FormatError, LimitExceededError
 @cache
 def samples() -> dict[str, list[bytes]]:
     """Valid inputs of each kind, to be spoilt."""
-    # A service of its own: taking a snapshot writes to its ledger.
-    service = new_service(Path(tempfile.mkdtemp(prefix="tallystick-samples-")) / "ledger", "6.x")
+    # A service of its own: taking a snapshot writes to its ledger. Only bytes are kept.
+    with tempfile.TemporaryDirectory(prefix="tallystick-samples-") as directory:
+        return _samples_of(new_service(Path(directory) / "ledger", "6.x"))
+
+
+def _samples_of(service: DemoService) -> dict[str, list[bytes]]:
     fill(service)
     seqno = service.last_signed.seqno - 1
     entries = [written.entry for written in service.written.values()]
@@ -122,13 +127,15 @@ def test_any_bytes(name: str, data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-def test_any_chunk_file(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    path: Path = tmp_path_factory.mktemp("chunk") / "ledger_3-6.committed"
-    path.write_bytes(data.draw(st.binary(max_size=400) | spoilt("chunk")))
-    try:
-        for entry in _native.ChunkFile.open(str(path)).entries():
-            _touch(entry)
-    except (FormatError, LimitExceededError) as error:
-        assert error.code  # noqa: PT017 - which of two ends it comes to is the business of the input
-    for batch in _native.LedgerScanner([str(path)], level="full"):
-        assert batch.count >= 0
+def test_any_chunk_file(data: st.DataObject) -> None:
+    # A directory for each example, gone with it: there are hundreds.
+    with tempfile.TemporaryDirectory(prefix="tallystick-chunk-") as directory:
+        path = Path(directory) / "ledger_3-6.committed"
+        path.write_bytes(data.draw(st.binary(max_size=400) | spoilt("chunk")))
+        try:
+            for entry in _native.ChunkFile.open(str(path)).entries():
+                _touch(entry)
+        except (FormatError, LimitExceededError) as error:
+            assert error.code  # noqa: PT017 - which of two ends it comes to is the business of the input
+        for batch in _native.LedgerScanner([str(path)], level="full"):
+            assert batch.count >= 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallystick.cli.exit_status import ExitStatus
+from tallystick.cli.ledger_anchor import ledger_anchor
 
 if TYPE_CHECKING:
     from tallystick.export.database import SqliteSink
@@ -28,11 +29,7 @@ _FORMATS = ("sqlite", "parquet", "csv", "jsonl")
     "-o", "--output", required=True, type=click.Path(), metavar="TARGET",
     help="Where to: a file for sqlite, else a directory. Must not be there yet.",
 )  # fmt: skip
-@click.option("--service-cert", "service_certs", multiple=True, type=click.Path(), metavar="FILE",
-              help="Certificate of the service, known to you from elsewhere; repeatable.")  # fmt: skip
-@click.option("--service-key-sha256", "service_keys", multiple=True, metavar="HEX",
-              help="SHA-256 of the service's public key; repeatable.")  # fmt: skip
-@click.option("--trust-genesis", is_flag=True, help="Trust the identity in the first transaction, whoever wrote it.")
+@ledger_anchor
 @click.option("--uncommitted", is_flag=True, help="Read uncommitted chunks of directories too.")
 @click.option("--recovery", is_flag=True, help="Read .recovery files of directories too.")
 @click.option("--jobs", type=click.IntRange(min=0), default=0, help="Worker threads; 0: one a core.")
@@ -59,7 +56,7 @@ def export(
     exported, or an anchor was given and it could not be decided.
     """
     from tallystick.audit.auditor import audit_ledger
-    from tallystick.cli.verify import Progress
+    from tallystick.cli.verify import ScanProgress
     from tallystick.errors import FormatError
     from tallystick.export.exporter import Exporter
     from tallystick.export.metadata import describe
@@ -70,7 +67,7 @@ def export(
     anchor = TrustAnchor.from_options(
         service_certs=service_certs, service_key_sha256=service_keys, trust_genesis=trust_genesis
     )
-    progress = None if quiet or not sys.stderr.isatty() else Progress()
+    progress = None if quiet or not sys.stderr.isatty() else ScanProgress()
     with Target(output, directory=kind != "sqlite") as target, contextlib.closing(_sink(kind, target.work)) as sink:
         exporter = Exporter(sink)
         try:

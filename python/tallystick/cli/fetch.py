@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallystick.cli.exit_status import ExitStatus
+from tallystick.cli.ledger_anchor import ledger_anchor
 
 if TYPE_CHECKING:
     from tallystick.identity.trust_anchor import TrustAnchor
@@ -41,22 +42,7 @@ def open_node(url: str, service_certs: tuple[str, ...], tls_ca: tuple[str, ...])
 @click.command()
 @click.argument("url")
 @click.option("-o", "--output-dir", required=True, type=click.Path(), metavar="DIR", help="Where verified files go.")
-@click.option(
-    "--service-cert",
-    "service_certs",
-    multiple=True,
-    type=click.Path(),
-    metavar="FILE",
-    help="Certificate of the service, known to you from elsewhere: for the ledger and for TLS; repeatable.",
-)
-@click.option(
-    "--service-key-sha256",
-    "service_keys",
-    multiple=True,
-    metavar="HEX",
-    help="SHA-256 of the service's public key (SubjectPublicKeyInfo); repeatable.",
-)
-@click.option("--trust-genesis", is_flag=True, help="Trust the identity in the first transaction, whoever wrote it.")
+@ledger_anchor
 @click.option(
     "--tls-ca", multiple=True, type=click.Path(), metavar="FILE", help="Further certificate for TLS only; repeatable."
 )

@@ -12,6 +12,7 @@ import click
 
 from tallystick.cli.exit_status import ExitStatus
 from tallystick.cli.fetch import open_node, required_anchor
+from tallystick.cli.ledger_anchor import ledger_anchor
 from tallystick.errors import TallystickError, UndecidedError, UsageError, VerificationError
 
 if TYPE_CHECKING:
@@ -34,22 +35,7 @@ _FAILED_ROUNDS = 3
     "--state", required=True, type=click.Path(), metavar="DIR", help="Directory that remembers how far was reported."
 )
 @click.option("--output", type=click.Path(), metavar="FILE", help="Append there: each transaction exactly once.")
-@click.option(
-    "--service-cert",
-    "service_certs",
-    multiple=True,
-    type=click.Path(),
-    metavar="FILE",
-    help="Certificate of the service, known to you from elsewhere; repeatable.",
-)
-@click.option(
-    "--service-key-sha256",
-    "service_keys",
-    multiple=True,
-    metavar="HEX",
-    help="SHA-256 of the service's public key (SubjectPublicKeyInfo); repeatable.",
-)
-@click.option("--trust-genesis", is_flag=True, help="Trust the identity in the first transaction, whoever wrote it.")
+@ledger_anchor
 @click.option(
     "--tls-ca", multiple=True, type=click.Path(), metavar="FILE", help="Further certificate for TLS only; repeatable."
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tallystick.cli.exit_status import ExitStatus
+from tallystick.cli.ledger_anchor import ProgressLine, ledger_anchor
 from tallystick.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ _UNVERIFIED = "note: as the ledger tells it; run `tallystick gov verify` to lear
 
 # Events that are left out of the log unless asked for: housekeeping of single members and nodes.
 _DETAILS = frozenset({"digest-updated", "node"})
-
-_PROGRESS_SECONDS = 0.2
 
 _DEFAULT_TIME_MS = 5000
 
@@ -125,11 +123,7 @@ def _concerns(event: Event, proposal: str | None, member: str | None) -> bool:
 
 @gov.command()
 @_reading
-@click.option("--service-cert", "service_certs", multiple=True, type=click.Path(), metavar="FILE",
-              help="Certificate of the service, known to you from elsewhere; repeatable.")  # fmt: skip
-@click.option("--service-key-sha256", "service_keys", multiple=True, metavar="HEX",
-              help="SHA-256 of the service's public key; repeatable.")  # fmt: skip
-@click.option("--trust-genesis", is_flag=True, help="Trust the identity in the first transaction, whoever wrote it.")
+@ledger_anchor
 @click.option("--output", type=click.Path(), metavar="FILE", help="Write the report to a file.")
 def verify(
     *,
@@ -233,28 +227,9 @@ def _replay(
     return report
 
 
-class _Progress:
-    """A line on stderr that is written over."""
-
-    def __init__(self) -> None:
-        self._next = 0.0
-        self._width = 0
-
+class _Progress(ProgressLine):
     def __call__(self, seqno: int) -> None:
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + _PROGRESS_SECONDS
-        line = f"replayed up to seqno {seqno:,}"
-        sys.stderr.write("\r" + line.ljust(self._width))
-        sys.stderr.flush()
-        self._width = len(line)
-
-    def clear(self) -> None:
-        """Removes the line."""
-        if self._width:
-            sys.stderr.write("\r" + " " * self._width + "\r")
-            sys.stderr.flush()
+        self.show(lambda: f"replayed up to seqno {seqno:,}")
 
 
 def _print_events(events: list[Event], report: GovernanceReport, style: str, quiet: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallystick.cli.exit_status import ExitStatus
+from tallystick.cli.ledger_anchor import ledger_anchor
 
 if TYPE_CHECKING:
     from tallystick.audit.timeline import IdentityTimeline
@@ -16,22 +17,7 @@ __all__ = ["identity"]
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(), metavar="PATH...")
-@click.option(
-    "--service-cert",
-    "service_certs",
-    multiple=True,
-    type=click.Path(),
-    metavar="FILE",
-    help="Certificate of the service, known to you from elsewhere; repeatable.",
-)
-@click.option(
-    "--service-key-sha256",
-    "service_keys",
-    multiple=True,
-    metavar="HEX",
-    help="SHA-256 of the service's public key (SubjectPublicKeyInfo); repeatable.",
-)
-@click.option("--trust-genesis", is_flag=True, help="Trust the identity in the first transaction, whoever wrote it.")
+@ledger_anchor
 @click.option("--uncommitted", is_flag=True, help="Read uncommitted chunks of directories too.")
 @click.option("--recovery", is_flag=True, help="Read .recovery files of directories too.")
 @click.option("--jobs", type=click.IntRange(min=0), default=0, help="Worker threads; 0: one a core.")

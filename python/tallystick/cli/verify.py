@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallystick.cli.exit_status import ExitStatus
+from tallystick.cli.ledger_anchor import ProgressLine, ledger_anchor
 
 if TYPE_CHECKING:
     from tallystick.audit.auditor import Observer
@@ -20,28 +21,10 @@ if TYPE_CHECKING:
 _LEVELS = ("parse", "offsets", "headers", "merkle", "full")
 _FORMATS = ("text", "json", "jsonl", "sarif", "junit", "html")
 
-# A line this often is enough for eyes, and costs nothing.
-_PROGRESS_SECONDS = 0.2
-
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path())
-@click.option(
-    "--service-cert",
-    "service_certs",
-    multiple=True,
-    type=click.Path(),
-    metavar="FILE",
-    help="Certificate of the service, known to you from elsewhere; repeatable.",
-)
-@click.option(
-    "--service-key-sha256",
-    "service_keys",
-    multiple=True,
-    metavar="HEX",
-    help="SHA-256 of the service's public key (SubjectPublicKeyInfo); repeatable.",
-)
-@click.option("--trust-genesis", is_flag=True, help="Trust the identity in the first transaction, whoever wrote it.")
+@ledger_anchor
 @click.option("--expect-head", metavar="TXID", help="Fail unless the ledger holds this transaction ID, signed.")
 @click.option(
     "--receipt",
@@ -106,7 +89,7 @@ def verify(
     if output is not None and not Path(output).absolute().parent.is_dir():
         raise click.UsageError(f"directory of --output does not exist: {output}")
     scanner = _open_engine(engine)
-    progress = None if quiet or not sys.stderr.isatty() else Progress()
+    progress = None if quiet or not sys.stderr.isatty() else ScanProgress()
     figures = (
         _Figures(paths, uncommitted=uncommitted, recovery=recovery, jobs=jobs) if output_format == "html" else None
     )
@@ -201,28 +184,17 @@ class _Figures:
         return render_html(verdict, activity=self._activity, governance=self._governance.report())
 
 
-class Progress:
-    """A line on stderr that is written over."""
+class ScanProgress(ProgressLine):
+    """How far a scan is: called with bytes read, bytes in all, transactions read."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._start = time.monotonic()
-        self._next = 0.0
-        self._width = 0
 
     def __call__(self, done: int, total: int, transactions: int) -> None:
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + _PROGRESS_SECONDS
-        rate = done / max(now - self._start, 1e-6) / 1e6
-        percent = 100 * done // total if total else 100
-        line = f"{min(percent, 100)} %  {transactions:,} transactions  {rate:,.0f} MB/s"
-        sys.stderr.write("\r" + line.ljust(self._width))
-        sys.stderr.flush()
-        self._width = len(line)
+        def text() -> str:
+            rate = done / max(time.monotonic() - self._start, 1e-6) / 1e6
+            percent = min(100 * done // total if total else 100, 100)
+            return f"{percent} %  {transactions:,} transactions  {rate:,.0f} MB/s"
 
-    def clear(self) -> None:
-        """Removes the line."""
-        if self._width:
-            sys.stderr.write("\r" + " " * self._width + "\r")
-            sys.stderr.flush()
+        self.show(text)

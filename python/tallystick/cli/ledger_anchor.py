@@ -1,0 +1,72 @@
+"""Options that commands on ledgers share: the anchor; and the line that says how far they are."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+__all__ = ["ProgressLine", "ledger_anchor"]
+
+Command = Callable[..., Any]
+
+# A line this often is enough for eyes, and costs nothing.
+_PROGRESS_SECONDS = 0.2
+
+
+def ledger_anchor(command: Command) -> Command:
+    """Adds --service-cert, --service-key-sha256 and --trust-genesis."""
+    for option in reversed(
+        [
+            click.option(
+                "--service-cert",
+                "service_certs",
+                multiple=True,
+                type=click.Path(),
+                metavar="FILE",
+                help="Certificate of the service, known to you from elsewhere; repeatable.",
+            ),
+            click.option(
+                "--service-key-sha256",
+                "service_keys",
+                multiple=True,
+                metavar="HEX",
+                help="SHA-256 of the service's public key (SubjectPublicKeyInfo); repeatable.",
+            ),
+            click.option(
+                "--trust-genesis",
+                is_flag=True,
+                help="Trust the identity in the first transaction, whoever wrote it.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+class ProgressLine:
+    """A line on stderr that is written over, now and then."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+        self._width = 0
+
+    def show(self, text: Callable[[], str]) -> None:
+        """Writes what ``text`` gives, unless the line was written a moment ago."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _PROGRESS_SECONDS
+        line = text()
+        sys.stderr.write("\r" + line.ljust(self._width))
+        sys.stderr.flush()
+        self._width = len(line)
+
+    def clear(self) -> None:
+        """Removes the line."""
+        if self._width:
+            sys.stderr.write("\r" + " " * self._width + "\r")
+            sys.stderr.flush()
