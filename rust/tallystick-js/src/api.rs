@@ -14,6 +14,7 @@ use rquickjs::{
     Value, qjs,
 };
 
+use crate::api_crypto;
 use crate::crypto;
 use crate::engine::{self, Budget, Code, FailureKind};
 use crate::tables::Bytes;
@@ -145,7 +146,9 @@ pub fn install<'js, H: Host + 'static>(ctx: &Ctx<'js>, host: &Shared<H>, setting
     let ccf = Object::new(ctx.clone())?;
     install_converters(ctx, &ccf)?;
     install_switches(ctx, &ccf)?;
-    install_crypto(ctx, &ccf)?;
+    let own = Rc::clone(host);
+    let notice: api_crypto::Notice = Rc::new(move |what| own.borrow_mut().unrepeatable(what));
+    api_crypto::install(ctx, &ccf, &notice, true)?;
     ccf.set("kv", tables_object(ctx, host, setting)?)?;
     let gov = Object::new(ctx.clone())?;
     native(ctx, &gov, "validateConstitution", 1, move |ctx, arguments| {
@@ -368,31 +371,6 @@ fn install_switches<'js>(ctx: &Ctx<'js>, ccf: &Object<'js>) -> Result<()> {
         })?;
     }
     Ok(())
-}
-
-/// `ccf.crypto`, and the names that CCF 1.x to 4.x had on `ccf` itself.
-pub(crate) fn install_crypto<'js>(ctx: &Ctx<'js>, ccf: &Object<'js>) -> Result<()> {
-    let namespace = Object::new(ctx.clone())?;
-    for object in [&namespace, ccf] {
-        native(ctx, object, "digest", 2, |ctx, arguments| {
-            exactly(ctx, arguments, 2)?;
-            let [name, data] = arguments else { return Ok(Value::new_undefined(ctx.clone())) };
-            if string(ctx, name)? != "SHA-256" {
-                return Err(Exception::throw_range(ctx, "unsupported digest algorithm, supported: SHA-256"));
-            }
-            new_buffer(ctx, &crypto::sha256(&buffer(ctx, data, "Argument must be an ArrayBuffer")?))
-        })?;
-        native(ctx, object, "isValidX509CertBundle", 1, |ctx, arguments| {
-            exactly(ctx, arguments, 1)?;
-            let valid = arguments
-                .first()
-                .and_then(Value::as_string)
-                .and_then(|pem| pem.to_string().ok())
-                .is_some_and(|pem| crypto::certificates(&pem).is_some());
-            Ok(Value::new_bool(ctx.clone(), valid))
-        })?;
-    }
-    ccf.set("crypto", namespace)
 }
 
 /// What `ccf.gov.validateConstitution` calls the text that it checks.

@@ -9,6 +9,7 @@
 //! `formats.md` section 11.
 
 pub mod api;
+mod api_crypto;
 pub mod app;
 pub mod calls;
 pub mod crypto;

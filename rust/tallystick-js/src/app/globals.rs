@@ -7,6 +7,7 @@ use rquickjs::{Ctx, Exception, Function, Object, Persistent, Result, Value};
 use super::host::{AppHost, HistoricalState, LogLevel, SharedSlot, Slot};
 use super::kv::Tables;
 use crate::api::{self, Kept, buffer, exactly, keep, native, new_buffer, text};
+use crate::api_crypto::{self, Notice};
 use crate::engine::Budget;
 
 /// Longest line that `console` hands on, bytes: scripts choose it freely.
@@ -52,7 +53,10 @@ pub(super) fn install(ctx: &Ctx<'_>, slot: &SharedSlot) -> Result<Handles> {
     let _ = ctx.store_userdata(Kept::default());
     let ccf = Object::new(ctx.clone())?;
     api::install_converters(ctx, &ccf)?;
-    api::install_crypto(ctx, &ccf)?;
+    let own = Rc::clone(slot);
+    let notice: Notice =
+        Rc::new(move |_| own.unrepeatable.set(own.unrepeatable.get() || own.host.borrow().is_none()));
+    api_crypto::install(ctx, &ccf, &notice, false)?;
     let tables = Tables::new(ctx, slot)?;
     let kv: Object<'_> = tables.handles.call((tables.current,))?;
     ccf.set("kv", kv)?;

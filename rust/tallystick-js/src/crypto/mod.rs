@@ -1,4 +1,18 @@
-//! The few functions on certificates and digests that constitutions call. Nothing is decided about trust.
+//! Cryptography that scripts may call. Nothing is decided about trust, and every algorithm is the library's.
+mod chain;
+mod jwk;
+mod key;
+mod pem;
+mod sign;
+
+pub(crate) use chain::is_valid as is_valid_chain;
+pub(crate) use jwk::{Family, from_pem as jwk_from_pem, to_pem as jwk_to_pem};
+pub(crate) use key::CryptoError;
+pub(crate) use sign::{
+    Hash, Scheme, Wrapping, generate_ecdsa, generate_eddsa, generate_rsa, mac, random_aes_key, sign, unwrap,
+    verify, wrap,
+};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};

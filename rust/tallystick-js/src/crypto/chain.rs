@@ -1,0 +1,43 @@
+//! Whether a certificate chain leads to trusted certificates.
+use std::time::Duration;
+
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+
+use super::certificates;
+
+/// Whether the first certificate of `chain` leads through the others to one of `trusted`, at `now` (seconds
+/// since 1970). A certificate that is itself trusted needs only to be valid now.
+pub(crate) fn is_valid(chain: &str, trusted: &str, now: u64) -> bool {
+    let (Some(chain), Some(trusted)) = (certificates(chain), certificates(trusted)) else { return false };
+    let Some((target, intermediates)) = chain.split_first() else { return false };
+    if trusted.contains(target) {
+        return is_current(target, now);
+    }
+    let trusted: Vec<CertificateDer<'_>> =
+        trusted.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+    let anchors: Vec<_> = trusted
+        .iter()
+        // A root that has expired vouches for nobody.
+        .filter(|der| is_current(der, now))
+        .filter_map(|der| anchor_from_trusted_cert(der).ok())
+        .collect();
+    let intermediates: Vec<CertificateDer<'_>> =
+        intermediates.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+    let target = CertificateDer::from(target.as_slice());
+    let Ok(target) = EndEntityCert::try_from(&target) else { return false };
+    let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
+    // What the certificate is used for is the script's business.
+    [KeyUsage::client_auth(), KeyUsage::server_auth()].into_iter().any(|usage| {
+        target
+            .verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &intermediates, time, usage, None, None)
+            .is_ok()
+    })
+}
+
+fn is_current(der: &[u8], now: u64) -> bool {
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else { return false };
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let validity = certificate.validity();
+    validity.not_before.timestamp() <= now && now <= validity.not_after.timestamp()
+}
