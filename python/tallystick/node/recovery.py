@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tallystick._native import ConflictError, CoseSign1, PublicKey
-from tallystick.errors import FormatError, TallystickError, VerificationError
+from tallystick.errors import FormatError, TallystickError, UnsupportedError, VerificationError
 from tallystick.node import shares, tables
 from tallystick.node.certificates import spki_of
 from tallystick.node.identity_endorsement import endorse_previous_identity
@@ -137,6 +137,12 @@ class LedgerJudge:
     def _judge_raw(self, row: bytes, root: bytes, txid: TxId) -> None:
         try:
             value = json.loads(row)
+            if "cert" not in value:
+                raise UnsupportedError(
+                    "node signature does not carry the node's certificate, as in CCF 1.x",
+                    code="recovery-old-format",
+                    hint="recover the service with CCF 2 or later first",
+                )
             signature = base64.b64decode(value["sig"], validate=True)
             claimed, at = value["root"], (value["view"], value["seqno"])
             key = self._node_key(str(value["cert"]))
