@@ -159,7 +159,7 @@ def test_sets_that_are_none(service: StartedNode, jwks: object) -> None:
 class Provider:
     """An OpenID provider on loopback, with a certificate of its own."""
 
-    def __init__(self, directory: Path, host: str = "127.0.0.1") -> None:
+    def __init__(self, directory: Path, host: str = "127.0.0.1", *, by_authority: bool = False) -> None:
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.asked: list[str] = []
         self.pause = 0.0
@@ -181,8 +181,16 @@ class Provider:
             .sign(key, SHA256())
         )
         self.ca = certificate.public_bytes(Encoding.PEM).decode()
+        if by_authority:
+            # The certificate so far becomes the authority that issues another, for another key.
+            authority, key = key, ec.generate_private_key(ec.SECP256R1())
+            issued = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+            issued = issued.serial_number(2).not_valid_before(now - timedelta(days=1))
+            names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
+            issued = issued.not_valid_after(now + timedelta(days=1)).add_extension(names, critical=False)
+            certificate = issued.sign(authority, SHA256())
         files = directory / "provider.pem", directory / "provider_key.pem"
-        files[0].write_text(self.ca)
+        files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
         files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         provider = self
 
@@ -305,12 +313,16 @@ def test_documents_are_bounded_in_size_and_time(provider: Provider) -> None:
         fetch_json(f"{provider.url}/text", provider.ca, 6000)
 
 
-def test_the_host_name_counts(tmp_path: Path) -> None:
-    other = Provider(tmp_path, host="127.0.0.2")
+@pytest.mark.parametrize("by_authority", [True, False])
+def test_the_host_name_counts_unless_the_certificate_itself_is_named(by_authority: bool, tmp_path: Path) -> None:
+    other = Provider(tmp_path, host="127.0.0.2", by_authority=by_authority)
     try:
         other.answers["/x"] = 200, b"{}"
-        with pytest.raises(RefreshError, match="cannot be fetched"):
-            fetch_json(f"{other.url}/x", other.ca, 6000)
+        if by_authority:
+            with pytest.raises(RefreshError, match=r"certificate is not for 127\.0\.0\.1"):
+                fetch_json(f"{other.url}/x", other.ca, 6000)
+        else:
+            assert fetch_json(f"{other.url}/x", other.ca, 6000) == {}
     finally:
         other.stop()
 

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from tallystick._native import ConflictError
 from tallystick.errors import TallystickError
 from tallystick.network import require_network
@@ -33,6 +36,9 @@ _DEADLINE_SECONDS: Final = 10.0
 _READ_BYTES: Final = 64 << 10
 _COMMIT_ATTEMPTS: Final = 30
 _HTTPS_PORT: Final = 443
+
+# X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL's x509_vfy.h.
+_NAME_MISMATCHES: Final = (62, 64)
 
 
 class RefreshError(TallystickError):
@@ -73,9 +79,7 @@ def fetch_json(url: str, ca_bundle_pem: str, max_bytes: int, *, deadline: float 
     require_network(url)
     end = time.monotonic() + deadline
     try:
-        context = ssl.create_default_context(cadata=ca_bundle_pem)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        connection = http.client.HTTPSConnection(host, port, timeout=deadline, context=context)
+        connection = _connected(host, port, ca_bundle_pem, deadline)
         try:
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", target, headers={"accept": "application/json"})
@@ -91,6 +95,36 @@ def fetch_json(url: str, ca_bundle_pem: str, max_bytes: int, *, deadline: float 
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise RefreshError(f"{url} is not JSON: {error}") from error
+
+
+def _connected(host: str, port: int, ca_bundle_pem: str, deadline: float) -> http.client.HTTPSConnection:
+    """A connection to a server that the bundle vouches for.
+
+    The certificate must be for ``host``, or be itself in the bundle: then members have named the very server, and a
+    name adds nothing. CCF does not look at names at all.
+
+    Raises:
+        OSError: it cannot be had.
+    """
+    context = ssl.create_default_context(cadata=ca_bundle_pem)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    connection = http.client.HTTPSConnection(host, port, timeout=deadline, context=context)
+    try:
+        connection.connect()
+        return connection
+    except ssl.SSLCertVerificationError as error:
+        connection.close()
+        if error.verify_code not in _NAME_MISMATCHES:
+            raise
+    context.check_hostname = False
+    connection = http.client.HTTPSConnection(host, port, timeout=deadline, context=context)
+    connection.connect()
+    presented = connection.sock.getpeercert(binary_form=True) if isinstance(connection.sock, ssl.SSLSocket) else None
+    bundle = x509.load_pem_x509_certificates(ca_bundle_pem.encode())
+    if presented not in [certificate.public_bytes(Encoding.DER) for certificate in bundle]:
+        connection.close()
+        raise ssl.SSLCertVerificationError(f"certificate is not for {host}, and not itself in the bundle")
+    return connection
 
 
 def _read(
