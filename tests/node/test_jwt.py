@@ -184,7 +184,8 @@ class Provider:
         if by_authority:
             # The certificate so far becomes the authority that issues another, for another key.
             authority, key = key, ec.generate_private_key(ec.SECP256R1())
-            issued = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+            server = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
+            issued = x509.CertificateBuilder().subject_name(server).issuer_name(name).public_key(key.public_key())
             issued = issued.serial_number(2).not_valid_before(now - timedelta(days=1))
             names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
             issued = issued.not_valid_after(now + timedelta(days=1)).add_extension(names, critical=False)
