@@ -13,9 +13,10 @@ PEER_VENV ?= .venv-peer
 PEER_CCF := ccf==7.0.22
 # Arguments for pytest, cargo test and a fuzzer: make test-python ARGS="-k receipt"
 ARGS ?=
-# Fuzz target, and seconds to run it.
+# Fuzz target, seconds to run it, and files to take seeds from (ledgers, receipts; else a demonstration's).
 T ?=
 SECONDS ?= 60
+SEEDS ?=
 
 export TALLYSTICK_PEER_PYTHON ?= $(wildcard $(abspath $(PEER_VENV))/bin/python)
 
@@ -106,6 +107,22 @@ fuzz:  ## fuzz a target for some seconds: make fuzz T=chunk SECONDS=600
 	@command -v cargo-fuzz > /dev/null || cargo install --locked --quiet cargo-fuzz
 	@# The sanitiser's flags are unstable; this lets the stable compiler take them.
 	RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir rust/fuzz --release $(T) -- -max_total_time=$(SECONDS) $(ARGS)
+
+# Targets that fuzz-all runs at a time. With fewer cores than that each gets less than its seconds.
+FUZZ_JOBS ?= $(shell nproc 2> /dev/null || echo 2)
+FUZZ_BUILD = $(or $(CARGO_TARGET_DIR),rust/fuzz/target)/$(shell rustc -vV | sed -n 's/^host: //p')/release
+
+.PHONY: fuzz-all
+fuzz-all:  ## fuzz every target for some seconds: make fuzz-all SECONDS=3600
+	@command -v cargo-fuzz > /dev/null || cargo install --locked --quiet cargo-fuzz
+	RUSTC_BOOTSTRAP=1 cargo fuzz build --fuzz-dir rust/fuzz --release
+	$(BIN)/python rust/fuzz/seeds.py rust/fuzz/corpus $(SEEDS)
+	@mkdir -p rust/fuzz/artifacts
+	@ls rust/fuzz/fuzz_targets | sed 's/\.rs$$//' | xargs -P $(FUZZ_JOBS) -I TARGET sh -c \
+	  '$(FUZZ_BUILD)/TARGET -max_total_time=$(SECONDS) -rss_limit_mb=1500 -timeout=30 -print_final_stats=1 \
+	    -artifact_prefix=rust/fuzz/artifacts/TARGET- rust/fuzz/corpus/TARGET > rust/fuzz/artifacts/TARGET.log 2>&1 \
+	    && echo "TARGET: nothing found, $$(sed -n "s/^stat::number_of_executed_units: *//p" rust/fuzz/artifacts/TARGET.log) runs" \
+	    || { echo "TARGET: FAILED, see rust/fuzz/artifacts/TARGET.log"; exit 255; }'
 
 .PHONY: bench
 bench:  ## speed and memory, side by side with the official package where it is installed

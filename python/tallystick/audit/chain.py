@@ -158,10 +158,14 @@ def _report_unused_pins(state: TrustedState, anchor: TrustAnchor, log: FindingLo
         if pin in seen:
             continue
         if any(item.spki is None for item in identities):
+            missing = (
+                "no signature in this part names a service key or brings a certificate; add the chunks before it"
+                if pin in anchor.keys
+                else "its key is not in this part; give its certificate with --service-cert"
+            )
             log.add(
                 "service-key-unknown",
-                f"whether the pinned identity {pin} is in force here cannot be told: its key is not in this part; "
-                "give its certificate with --service-cert",
+                f"whether the pinned identity {pin} is in force here cannot be told: {missing}",
                 limits_proof=False,
             )
         else:

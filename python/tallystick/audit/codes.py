@@ -136,8 +136,8 @@ _TRUST: dict[str, CodeInfo] = {
     "opening-undecided": CodeInfo(
         _W,
         "the members' opening of a recovered service does not decide by itself",
-        "Its signed ballots are not plainly a majority, or it names no identity (1.x). `tallystick gov verify` executes "
-        "the constitution over them; or pin the new identity, if you know it from elsewhere.",
+        "Its signed ballots are not plainly a majority, or it names no identity (1.x). `tallystick gov verify` has the "
+        "constitution decide; or pin the new identity, if you know it from elsewhere.",
         _UNDECIDES,
     ),
     "opening-identity-mismatch": CodeInfo(

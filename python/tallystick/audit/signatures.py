@@ -28,6 +28,11 @@ from tallystick.types import TxId
 
 __all__ = ["SignatureChecker"]
 
+_KEY_UNKNOWN = (
+    "service key in force is not known here: add the certificate of the service with --service-cert FILE, or the "
+    "chunks before this one"
+)
+
 # Signatures whose checks may be under way; bounds what is remembered of each (some 300 bytes).
 PENDING = 32_768
 
@@ -175,7 +180,7 @@ class SignatureChecker:
 
     def _cose_key(self, record: SignatureRecord, service_key: PublicKey | None) -> tuple[PublicKey | None, bool]:
         if service_key is None:
-            self._undecided("service-key-unknown", "service key in force is not known here", record)
+            self._undecided("service-key-unknown", _KEY_UNKNOWN, record)
             return None, True
         kid = record.cose_kid
         if kid is not None and kid != service_key.sha256:
@@ -260,7 +265,10 @@ class SignatureChecker:
     def _signer_in_suffix(self, record: SignatureRecord, identity: ServiceIdentity) -> PublicKey | None:
         if record.certificate_pem is None:
             self._undecided(
-                "signer-before-start", f"signed by node {record.node_id}, whose row is before the start", record
+                "signer-before-start",
+                f"signed by node {record.node_id}, whose row is before the start, and in 1.x no certificate stands "
+                "beside the signature: add the chunks before this one, best from seqno 1 on",
+                record,
             )
             return None
         certificate = parse_certificate(record.certificate_pem)
@@ -272,7 +280,7 @@ class SignatureChecker:
             )
             return None
         if identity.spki is None:
-            self._undecided("service-key-unknown", "service key in force is not known here", record)
+            self._undecided("service-key-unknown", _KEY_UNKNOWN, record)
         elif not is_node_certificate(certificate, identity.spki):
             self._log.add(
                 "signer-not-endorsed",

@@ -148,7 +148,8 @@ def _without_certificate(draft: Draft, receipt: JsonReceipt, leaf: bytes | None,
     if ledger is None:
         draft.say(
             "node-certificate-needed",
-            "receipt does not hold the certificate of the node that signed it (CCF 1.x): add --ledger PATH",
+            "receipt does not hold the certificate of the node that signed it (CCF 1.x): only the ledger has it, and "
+            "what vouches for it; to decide, run tallystick verify LEDGER --receipt FILE",
         )
         return
     candidates = ledger.node_keys(receipt.node_id)
