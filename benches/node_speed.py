@@ -36,8 +36,8 @@ from support.running_node import (  # noqa: E402 -- the tests' helpers, once the
     start_node,
 )
 from tallystick.member.actions import read_bundle  # noqa: E402 -- likewise
+from tallystick.node.constitution import constitution_files  # noqa: E402 -- likewise
 
-CONSTITUTION = REPOSITORY / "python" / "tallystick" / "node" / "constitution"
 APP = REPOSITORY / "benches" / "logging_app"
 PATH = "/app/log/private"
 WRITE_BODY = '{"id": {n}, "msg": "a message of some length, as apps write them"}'
@@ -196,7 +196,7 @@ def main() -> int:
     """Runs the bench."""
     options = _arguments()
     prefix = options.prefix.split()
-    constitution = options.constitution or sorted(CONSTITUTION.glob("*.js"))
+    constitution = options.constitution or constitution_files()
     ours: list[str | Path] = [options.node.resolve()] if options.node else [
         Path(sys.executable).with_name("tallystick"), "node", "start",
     ]  # fmt: skip

@@ -26,9 +26,9 @@ from support.running_node import (
     start_node,
 )
 from tallystick.member.actions import read_bundle
+from tallystick.node.constitution import constitution_files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CONSTITUTION = REPOSITORY / "python" / "tallystick" / "node" / "constitution"
 APP = REPOSITORY / "benches" / "logging_app"
 OUR_NODE = (sys.executable, "-m", "tallystick", "node", "start")
 RECORDS = 40
@@ -40,10 +40,6 @@ def js_generic() -> Path:
     if not named or not Path(named).is_file():
         pytest.skip("no build of CCF: set TALLYSTICK_CCF_JS_GENERIC to its js_generic")
     return Path(named)
-
-
-def _constitution() -> list[Path]:
-    return [CONSTITUTION / name for name in ("helpers.js", "actions.js", "validate.js", "resolve.js", "apply.js")]
 
 
 def _caller(consortium: Consortium) -> tuple[Path, Path]:
@@ -87,7 +83,7 @@ def _verdict(*arguments: str) -> dict[str, Any]:
 def test_ccf_recovers_what_our_node_wrote(js_generic: Path, tmp_path: Path, from_snapshot: bool) -> None:
     consortium = Consortium.create(tmp_path / "keys", members=3)
     settings = {"snapshots": {"directory": "snapshots", "tx_count": 20}} if from_snapshot else None
-    config = configuration(start_command(consortium, _constitution()), settings=settings)
+    config = configuration(start_command(consortium, constitution_files()), settings=settings)
     with start_node(OUR_NODE, tmp_path / "ours", config) as ours:
         open_service(ours, consortium, read_bundle(APP))
         _committed(ours, _write(ours, consortium, range(RECORDS)))
