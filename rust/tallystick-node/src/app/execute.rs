@@ -1,7 +1,7 @@
 //! From a request for an endpoint to its answer.
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderName, StatusCode, header};
 use percent_encoding::percent_decode_str;
@@ -23,6 +23,10 @@ const RETRY_AFTER: &str = "3";
 /// Transaction ID of an answer, and of the question in historical endpoints.
 pub(super) const TXID_HEADER: HeaderName = HeaderName::from_static("x-ms-ccf-transaction-id");
 
+/// How long a request waits for earlier transactions to be committed when too many are not: a disk that is busy for a
+/// moment slows writers down, and only one that has stopped turns them away.
+const ROOM_PATIENCE: Duration = Duration::from_millis(1000);
+
 /// Answers `request` for `path`; `None` when it is not for an endpoint of the application.
 pub(super) fn answer(app: &Arc<App>, request: &Request, path: &str) -> Option<Response> {
     for _ in 0..MAX_ATTEMPTS {
@@ -38,7 +42,7 @@ pub(super) fn answer(app: &Arc<App>, request: &Request, path: &str) -> Option<Re
             Step::Answer(answer) => return Some(if snapshot.open { answer } else { not_open() }),
             Step::Others => return None,
         };
-        if app.sequencer.is_saturated() {
+        if !app.sequencer.wait_for_room(ROOM_PATIENCE) {
             let message = "Too many transactions pending commit on the service.";
             return Some(error(StatusCode::SERVICE_UNAVAILABLE, Code::TooManyPendingTransactions, message));
         }

@@ -30,6 +30,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Room for all headers of a request, whatever the limit on each.
 const MAX_HEAD_BYTES: usize = 512 * 1024;
 
+/// Threads at the least: each request that is being handled holds one, so that many requests that run into their time
+/// limit at once still leave some for others.
+const MIN_WORKERS: usize = 16;
+
 /// What an interface speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -163,7 +167,8 @@ struct Listening {
 impl Server {
     /// Binds every interface and begins to serve `handler` on them.
     ///
-    /// Handlers run on `workers` threads, which may block: a request that takes long holds its own thread only.
+    /// Handlers run on `workers` threads (at least [`MIN_WORKERS`]), which may block: a request that takes long holds
+    /// its own thread only.
     ///
     /// # Errors
     /// [`ServerError`] when an address cannot be bound or TLS cannot be set up; nothing is left running.
@@ -173,7 +178,7 @@ impl Server {
         handler: Arc<dyn Handler>,
     ) -> Result<Self, ServerError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(workers.max(1))
+            .worker_threads(workers.max(MIN_WORKERS))
             .thread_stack_size(crate::app::THREAD_STACK_BYTES)
             .thread_name("http")
             .enable_all()
@@ -395,9 +400,11 @@ async fn respond(
     } else {
         match read(request, session, &listening).await {
             Ok(request) => {
-                let handler = Arc::clone(&listening.handler);
-                // Handlers execute application code and may take seconds; the other tasks of this thread move on.
-                tokio::task::block_in_place(move || handler.handle(request))
+                // Handlers execute application code and may take a second. They run right here: there are many more
+                // threads than processors, and what waits on this one is taken over by the others. Handing the thread's
+                // tasks to another one for every request (block_in_place) costs a switch each time, and under load
+                // connections were seen that were never woken again.
+                listening.handler.handle(request)
             }
             Err(refusal) => refusal,
         }

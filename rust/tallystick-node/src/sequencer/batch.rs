@@ -223,6 +223,16 @@ impl Sequencer {
         self.options.max_uncommitted != 0 && waiting >= self.options.max_uncommitted
     }
 
+    /// Waits until fewer transactions than the limit wait for their commit, for at most `patience`; says whether
+    /// it is so. A writer that is held back for a moment neither fails nor asks again.
+    pub fn wait_for_room(&self, patience: Duration) -> bool {
+        if !self.is_saturated() {
+            return true;
+        }
+        let enough = self.last().saturating_sub(self.options.max_uncommitted.saturating_sub(1));
+        self.wait_committed(enough, patience)
+    }
+
     /// Commits `transaction` locally: it has a transaction ID from here on, and is committed once the batch
     /// that it is in is. A transaction without writes takes the ID of the version that it read.
     ///
