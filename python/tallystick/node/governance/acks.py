@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 from tallystick._native import MerkleTree
 from tallystick.errors import TallystickError
 from tallystick.node import tables
 from tallystick.node.governance.authentication import MemberSignaturePolicy, SignedRequest, signed_request
+from tallystick.node.governance.describing import described
 from tallystick.node.governance.errors import governance_error
 from tallystick.node.governance.members import activate_member, takes_part_in_recovery
 from tallystick.node.http.context import Context, Reply, parse_json
@@ -23,12 +25,17 @@ _PATH = "/members/state-digests/{memberId}"
 
 def state_digest_endpoints() -> list[Endpoint]:
     """What to install under ``/gov/members/state-digests``."""
-    update = (MemberSignaturePolicy("state_digest", active=False),)
-    ack = (MemberSignaturePolicy("ack", active=False),)
+
+    def signed(path: str, handler: Callable[[Context], Reply], kind: str, summary: str, status: int = 200) -> Endpoint:
+        policies = (MemberSignaturePolicy(kind, active=False),)
+        openapi = described(summary, signed=True, status=status)
+        return Endpoint("POST", path, handler, policies, api="gov", openapi=openapi, versioned=True, exclusive=True)
+
+    openapi = described("The state digest that a member has to acknowledge")
     return [
-        Endpoint("GET", _PATH, get_digest, mode="readonly", api="gov", versioned=True),
-        Endpoint("POST", _PATH + ":update", update_digest, update, api="gov", versioned=True, exclusive=True),
-        Endpoint("POST", _PATH + ":ack", acknowledge, ack, api="gov", versioned=True, exclusive=True),
+        Endpoint("GET", _PATH, get_digest, mode="readonly", api="gov", openapi=openapi, versioned=True),
+        signed(_PATH + ":update", update_digest, "state_digest", "Renew a member's state digest"),
+        signed(_PATH + ":ack", acknowledge, "ack", "Acknowledge a state digest", 204),
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tallystick._native import ScriptFailure
 from tallystick.node.governance.authentication import MemberSignaturePolicy, SignedRequest, signed_request
+from tallystick.node.governance.describing import described
 from tallystick.node.governance.errors import governance_error, path_id
 from tallystick.node.governance.records import (
     PROPOSALS,
@@ -53,21 +54,31 @@ class ProposalHandlers:
     def endpoints(self) -> list[Endpoint]:
         """What to install."""
 
-        def signed(path: str, handler: Any, message_type: str, **options: Any) -> Endpoint:
-            policies = (MemberSignaturePolicy(message_type),)
-            return Endpoint("POST", path, handler, policies, api="gov", versioned=True, exclusive=True, **options)
+        def signed(path: str, handler: Any, message_type: str, summary: str, *, with_root: bool = False) -> Endpoint:
+            return Endpoint(
+                "POST",
+                path,
+                handler,
+                (MemberSignaturePolicy(message_type),),
+                api="gov",
+                openapi=described(summary, signed=True),
+                with_root=with_root,
+                versioned=True,
+                exclusive=True,
+            )
 
-        def read(path: str, handler: Any) -> Endpoint:
-            return Endpoint("GET", path, handler, mode="readonly", api="gov", versioned=True)
+        def read(path: str, handler: Any, summary: str, **options: Any) -> Endpoint:
+            openapi = described(summary, **options)
+            return Endpoint("GET", path, handler, mode="readonly", api="gov", openapi=openapi, versioned=True)
 
         return [
-            signed("/members/proposals:create", self.create, "proposal", with_root=True),
-            signed(_PROPOSAL + ":withdraw", self.withdraw, "withdrawal"),
-            signed(_BALLOT + ":submit", self.submit_ballot, "ballot"),
-            read("/members/proposals", self.list),
-            read(_PROPOSAL, self.get),
-            read(_PROPOSAL + "/actions", self.actions),
-            read(_BALLOT, self.get_ballot),
+            signed("/members/proposals:create", self.create, "proposal", "Propose actions", with_root=True),
+            signed(_PROPOSAL + ":withdraw", self.withdraw, "withdrawal", "Withdraw a proposal"),
+            signed(_BALLOT + ":submit", self.submit_ballot, "ballot", "Vote on a proposal"),
+            read("/members/proposals", self.list, "Every proposal that is still held"),
+            read(_PROPOSAL, self.get, "A proposal"),
+            read(_PROPOSAL + "/actions", self.actions, "The text of a proposal"),
+            read(_BALLOT, self.get_ballot, "A member's ballot", content_type=JAVASCRIPT_TYPE, text=True),
         ]
 
     # ----------------------------------------------------------------------------------------------- writing

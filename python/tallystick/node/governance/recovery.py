@@ -8,6 +8,7 @@ from typing import Any
 from tallystick.errors import TallystickError
 from tallystick.node import tables
 from tallystick.node.governance.authentication import MemberSignaturePolicy, signed_request
+from tallystick.node.governance.describing import described
 from tallystick.node.governance.errors import GOVERNANCE_TAG, governance_error, path_id
 from tallystick.node.http.context import Context, Reply, parse_json
 from tallystick.node.http.errors import JSON_TYPE, Code
@@ -23,9 +24,11 @@ def recovery_endpoints() -> list[Endpoint]:
     share = "/recovery/encrypted-shares/{memberId}"
     recover = "/recovery/members/{memberId}:recover"
     policies = (MemberSignaturePolicy("recovery_share"),)
+    read = described("A member's recovery share, encrypted to its key")
+    hand_in = described("Hand in a recovery share", signed=True)
     return [
-        Endpoint("GET", share, encrypted_share, mode="readonly", api="gov", versioned=True),
-        Endpoint("POST", recover, submit_share, policies, api="gov", versioned=True),
+        Endpoint("GET", share, encrypted_share, mode="readonly", api="gov", openapi=read, versioned=True),
+        Endpoint("POST", recover, submit_share, policies, api="gov", openapi=hand_in, versioned=True, exclusive=True),
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tallystick.node import tables
+from tallystick.node.governance.describing import described
 from tallystick.node.governance.errors import governance_error, path_id
 from tallystick.node.governance.members import recovery_role
 from tallystick.node.http.context import Context, Reply, Transaction
@@ -34,25 +35,29 @@ _PREVIEW = "2023-06-01-preview"
 def service_state_endpoints() -> list[Endpoint]:
     """What to install under ``/gov/service``."""
 
-    def read(path: str, handler: Callable[[Context], Reply], mode: str = "readonly") -> Endpoint:
-        return Endpoint("GET", "/service" + path, handler, mode=mode, api="gov", versioned=True)
+    def read(
+        path: str, handler: Callable[[Context], Reply], summary: str, mode: str = "readonly", *, script: bool = False
+    ) -> Endpoint:
+        content_type = _JAVASCRIPT if script else "application/json"
+        openapi = described(summary, content_type=content_type, text=script)
+        return Endpoint("GET", "/service" + path, handler, mode=mode, api="gov", openapi=openapi, versioned=True)
 
     return [
-        read("/constitution", constitution),
-        read("/info", service_info),
-        read("/javascript-app", javascript_app),
-        read("/javascript-modules", javascript_modules),
-        read("/javascript-modules/{moduleName}", javascript_module),
-        read("/join-policy", join_policy),
-        read("/jwk", token_issuers),
-        read("/members", members),
-        read("/members/{memberId}", member),
-        read("/users", users),
-        read("/users/{userId}", user),
-        read("/nodes", nodes),
-        read("/nodes/{nodeId}", node),
-        read("/transactions/commit", commit, "none"),
-        read("/transactions/{transactionId}", transaction, "none"),
+        read("/constitution", constitution, "The constitution in force", script=True),
+        read("/info", service_info, "Status, certificate and configuration of the service"),
+        read("/javascript-app", javascript_app, "Endpoints of the JavaScript application"),
+        read("/javascript-modules", javascript_modules, "Names of its modules"),
+        read("/javascript-modules/{moduleName}", javascript_module, "Source of a module", script=True),
+        read("/join-policy", join_policy, "What a node must be to join"),
+        read("/jwk", token_issuers, "Issuers of tokens, and their keys"),
+        read("/members", members, "Every member"),
+        read("/members/{memberId}", member, "A member"),
+        read("/users", users, "Every user"),
+        read("/users/{userId}", user, "A user"),
+        read("/nodes", nodes, "Every node"),
+        read("/nodes/{nodeId}", node, "A node"),
+        read("/transactions/commit", commit, "The last committed transaction", "none"),
+        read("/transactions/{transactionId}", transaction, "Status of a transaction", "none"),
     ]
 
 
