@@ -57,6 +57,13 @@ def test_sections_of_other_commands_are_not_read() -> None:
     assert parse_config(document).command == "Start"
 
 
+def test_what_has_no_effect_is_told() -> None:
+    document = {**minimal(), "tick_interval": "1ms", "memory": {"circuit_size": "16MB"}, "worker_threads": 2}
+    document["consensus"] = {"election_timeout": "4000ms", "max_uncommitted_tx_count": 5}
+    assert parse_config(document).ignored == ("consensus.election_timeout", "memory", "tick_interval")
+    assert parse_config(minimal()).ignored == ()
+
+
 def test_null_means_never_for_the_idle_timeout() -> None:
     assert parse_config({**minimal(), "idle_connection_timeout": None}).idle_connection_timeout is None
 

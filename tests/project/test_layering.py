@@ -54,9 +54,12 @@ def test_nothing_opens_a_socket(repository: Path) -> None:
     network = ("socket", "ssl", "http", "urllib.request", "asyncio", "requests", "httpx")
     offenders = []
     for path in _sources(repository):
-        # The explorer listens on loopback and opens no connection; clients of nodes ask whether they may.
+        # The explorer listens on loopback and opens no connection; clients of nodes ask whether they may. So does a
+        # node before it asks token issuers for their keys; at its start it reserves an address.
         name = path.relative_to(repository / "python" / "tallystick").as_posix()
         if name in ("explore/server.py", "network.py", "remote/node_client.py", "member/client.py"):
+            continue
+        if name in ("node/jwt_refresh.py", "node/startup.py"):
             continue
         for line, what in _imports(path):
             if any(what == name or what.startswith(f"{name}.") for name in network):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ __all__ = [
 _MAX_CONFIG_BYTES: Final = 16 << 20
 
 _MAX_RECOVERY_THRESHOLD: Final = 254
+_SNP_KEYS: Final = ("snp_security_policy_file", "snp_uvm_endorsements_file", "snp_endorsements_file")
 _SIGNATURE_MODES: Final = ("Dual", "CoseAllowDualJoin", "CoseOnly")
 
 
@@ -160,9 +161,11 @@ class NodeConfig:
         command: ``Start``, ``Join`` or ``Recover``; the section of that name is not None.
         interfaces: by name, in order of names.
         raw: the document as it was read.
+        ignored: paths of keys that are there and have no effect on this node.
     """
 
     raw: dict[str, Any]
+    ignored: tuple[str, ...]
     command: str
     service_certificate_file: str
     start: StartOptions | None
@@ -442,7 +445,7 @@ def _storage_options(document: Section) -> dict[str, Any]:
         "snapshots_read_only": snapshots.optional_text("read_only_directory"),
     }
     ledger.ignore("max_transaction_size")
-    snapshots.ignore("backup_fetch", "time_interval", "min_tx_count")
+    snapshots.ignore("backup_fetch", "time_interval", "min_tx_count", "read_only_directory")
     ledger.finish()
     snapshots.finish()
     return options
@@ -450,9 +453,9 @@ def _storage_options(document: Section) -> dict[str, Any]:
 
 def _attestation_options(section: Section) -> dict[str, Any]:
     options: dict[str, Any] = {"endorsement_servers": _servers(section)}
-    for key in ("snp_security_policy_file", "snp_uvm_endorsements_file", "snp_endorsements_file"):
+    for key in _SNP_KEYS:
         options[key] = section.optional_text(key)
-    section.ignore("environment")
+    section.ignore("environment", *_SNP_KEYS, "snp_endorsements_servers")
     section.finish()
     return options
 
@@ -498,8 +501,11 @@ def _running_options(document: Section) -> dict[str, Any]:
         section.finish()
     # Tick, ring buffers and node-to-node limits belong to CCF's host; nothing here has them, so any value will do.
     document.duration("tick_interval", "10ms")
-    document.ignore("memory", "node_client_interface", "node_to_node_message_limit", "enclave")
+    document.ignore("tick_interval", "memory", "node_client_interface", "node_to_node_message_limit", "enclave")
     document.ignore("files_cleanup", "pending_node_timeout", "identity_history_fetch")
+    # Of use once there is more than one node, or more than one thing to wait for.
+    document.ignore("client_connection_timeout", "slow_io_logging_threshold", "historical_cache_soft_limit")
+    consensus.ignore("message_timeout", "election_timeout")
     return options
 
 
@@ -519,10 +525,12 @@ def parse_config(document: object) -> NodeConfig:
     bind, published, node_raw, interfaces = _network(root.section("network", required=True))
     command = root.section("command", required=True)
     kind = command.choice("type", ("Start", "Join", "Recover"))
-    command.ignore("start", "join", "recover")
+    for other in ("start", "join", "recover"):
+        command.raw(other)
     # A document may carry the sections of other commands, filled with anything; only the one asked for is read.
     config = NodeConfig(
         raw=document if isinstance(document, dict) else {},
+        ignored=(),
         command=kind,
         service_certificate_file=command.text("service_certificate_file", "service_cert.pem"),
         start=_start(command.section("start", required=True)) if kind == "Start" else None,
@@ -542,7 +550,7 @@ def parse_config(document: object) -> NodeConfig:
     )
     command.finish()
     root.finish()
-    return config
+    return replace(config, ignored=tuple(sorted(root.ignored)))
 
 
 def read_config(path: str | Path) -> NodeConfig:

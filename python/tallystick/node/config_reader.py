@@ -50,13 +50,15 @@ class Section:
     Args:
         value: the decoded JSON.
         path: where it stands, such as ``ledger``; empty for the whole document.
+        ignored: where paths of keys go that are there and mean nothing; shared with the objects inside.
 
     Raises:
         ConfigError: it is not an object.
     """
 
-    def __init__(self, value: object, path: str = "") -> None:
+    def __init__(self, value: object, path: str = "", ignored: list[str] | None = None) -> None:
         self.path = path
+        self.ignored = ignored if ignored is not None else []
         if not isinstance(value, dict):
             self._refuse(path, "an object", value)
         self._values: dict[str, Any] = value
@@ -150,7 +152,8 @@ class Section:
 
     def section(self, key: str, *, required: bool = False) -> Section:
         """An object; an empty one where it may be missing and is."""
-        return Section(self._value(key, None if required else {}, "an object"), self.key_path(key))
+        value = self._value(key, None if required else {}, "an object")
+        return Section(value, self.key_path(key), self.ignored)
 
     def sections(self, key: str, *, required: bool = False) -> Iterator[Section]:
         """An array of objects."""
@@ -158,11 +161,12 @@ class Section:
         if not isinstance(value, list):
             self._refuse(self.key_path(key), "an array of objects", value)
         for index, item in enumerate(value):
-            yield Section(item, f"{self.key_path(key)}[{index}]")
+            yield Section(item, f"{self.key_path(key)}[{index}]", self.ignored)
 
     def ignore(self, *keys: str) -> None:
         """Keys that are allowed and mean nothing here."""
         self._read.update(keys)
+        self.ignored += [self.key_path(key) for key in keys if self._values.get(key) is not None]
 
     def finish(self) -> None:
         """Refuses keys that nobody read."""

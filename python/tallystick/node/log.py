@@ -107,8 +107,11 @@ class Log:
 
         None if lines do not go to a file.
         """
+        stream = self._stream
+        if stream is None:
+            return None
         try:
-            return self._stream.fileno(), int(self.level), self.as_json
+            return stream.fileno(), int(self.level), self.as_json
         except (OSError, ValueError):
             return None
 

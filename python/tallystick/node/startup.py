@@ -459,6 +459,8 @@ def run_node(
     log = log or make_log(config)
     log.info(f"Tallystick {__version__} on Python {platform.python_version()}, process {os.getpid()}")
     log.info("Configuration: " + json.dumps(config.raw, separators=(",", ":")))
+    if config.ignored:
+        log.info("These keys of the configuration have no effect on this node: " + ", ".join(config.ignored))
     stopping = threading.Event()
     running: RunningNode | None = None
     ignore_next = config.ignore_first_sigterm
