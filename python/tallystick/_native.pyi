@@ -1045,6 +1045,16 @@ class NodeRequest:
         """DER of the certificate whose key the client proved to hold; nothing else about it was judged."""
 
 @final
+class NodeSnapshot:
+    """The state after a committed signature transaction."""
+
+    @property
+    def seqno(self) -> int:
+        """Seqno of that signature transaction."""
+    def encode(self) -> bytes:
+        """The snapshot as CCF writes it, private maps encrypted, without a receipt."""
+
+@final
 class NodeRecovery:
     """What a recovery found in the ledger that it took over."""
 
@@ -1061,6 +1071,7 @@ class NodeRecovery:
     def stopped(self) -> str | None:
         """Why not everything was taken over; None if it was."""
 
+@final
 class NodeRuntime:
     """The data plane of one node: store, sequencer, ledger files, HTTP front. Threads of its own, no GIL needed."""
 
@@ -1154,6 +1165,12 @@ class NodeRuntime:
         """
     def sign_pending(self) -> tuple[int, int] | None:
         """Emits a signature transaction now, if anything waits for one."""
+    def schedule_snapshots(self, interval: int) -> None:
+        """Takes a snapshot every ``interval`` transactions; 0: only when asked."""
+    def force_snapshot(self) -> None:
+        """Takes a snapshot at the next signature transaction."""
+    def take_snapshot(self) -> NodeSnapshot | None:
+        """The oldest snapshot that is committed and not taken yet."""
     def wait_committed(self, seqno: int, timeout_ms: int) -> bool:
         """Whether ``seqno`` is committed by then. Releases the GIL."""
     def status(self, view: int, seqno: int) -> str:

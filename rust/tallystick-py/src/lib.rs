@@ -10,6 +10,8 @@ mod merkle;
 mod node;
 mod node_app;
 mod node_governance;
+mod node_options;
+mod node_recovery;
 mod receipt;
 mod scan;
 mod secrets;

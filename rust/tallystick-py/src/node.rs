@@ -16,19 +16,19 @@ use pyo3::types::{PyBytes, PyDict};
 use tallystick_core::types::{Digest, TxId};
 use tallystick_node::entry::LedgerSecret;
 use tallystick_node::http::{
-    Handler, Identity, Interface, Limits, Protocol, Request as HttpRequest, Response, Server, TlsIdentity,
-    odata,
+    Handler, Identity, Interface, Protocol, Request as HttpRequest, Response, Server, TlsIdentity, odata,
 };
 use tallystick_node::kv;
-use tallystick_node::ledger::{LedgerError, Options as LedgerOptions};
-use tallystick_node::node::{Node as CoreNode, Options, Recovered};
+use tallystick_node::ledger::LedgerError;
+use tallystick_node::node::Node as CoreNode;
 use tallystick_node::recovery::MetSignature;
 use tallystick_node::sequencer::{
-    CommitError, Committing, LedgerSecrets, Observer, Options as SequencerOptions, RootSigner, Sequencer,
-    SignError, SignatureMode, SignedRoot, Snapshot,
+    CommitError, Committing, LedgerSecrets, Observer, RootSigner, Sequencer, SignError, SignedRoot, Snapshot,
 };
 
 use crate::node_app::{LogTarget, app_first};
+use crate::node_options::{limits_from, options_from};
+use crate::node_recovery::{NodeRecovery, ask_judge};
 use crate::secrets::SecretArg;
 
 create_exception!(
@@ -406,18 +406,18 @@ impl NodeRuntime {
     }
 
     /// Takes a snapshot every `interval` transactions; 0: only when asked.
-    fn schedule_snapshots(&self, interval: u64) {
-        self.node.sequencer().schedule_snapshots(interval);
+    fn schedule_snapshots(&self, py: Python<'_>, interval: u64) {
+        self.sequencer(py, |sequencer| sequencer.schedule_snapshots(interval));
     }
 
     /// Takes a snapshot at the next signature transaction.
-    fn force_snapshot(&self) {
-        self.node.sequencer().force_snapshot();
+    fn force_snapshot(&self, py: Python<'_>) {
+        self.sequencer(py, Sequencer::force_snapshot);
     }
 
     /// The oldest snapshot that is committed and not taken yet.
-    fn take_snapshot(&self) -> Option<NodeSnapshot> {
-        self.node.sequencer().take_snapshot().map(|snapshot| NodeSnapshot { snapshot })
+    fn take_snapshot(&self, py: Python<'_>) -> Option<NodeSnapshot> {
+        self.sequencer(py, Sequencer::take_snapshot).map(|snapshot| NodeSnapshot { snapshot })
     }
 
     fn wait_committed(&self, py: Python<'_>, seqno: u64, timeout_ms: u64) -> bool {
@@ -576,93 +576,6 @@ impl NodeRuntime {
         })
         .map_err(|error| runtime_error(&error))
     }
-}
-
-#[allow(clippy::too_many_arguments, reason = "one argument an option")]
-fn options_from(
-    directory: PathBuf,
-    read_only: Vec<PathBuf>,
-    view: u64,
-    signature_tx_count: u64,
-    signature_delay_ms: u64,
-    chunk_size: u64,
-    max_uncommitted: u64,
-    cose_only: bool,
-    sync: bool,
-) -> Options {
-    Options {
-        sequencer: SequencerOptions {
-            view,
-            signature_tx_count: signature_tx_count.max(1),
-            chunk_size,
-            max_uncommitted,
-            mode: if cose_only { SignatureMode::CoseOnly } else { SignatureMode::Dual },
-        },
-        ledger: LedgerOptions { directory, read_only, sync },
-        signature_delay: Duration::from_millis(signature_delay_ms.max(1)),
-    }
-}
-
-/// Asks Python whether a signature transaction is genuine:
-/// `judge(root, view, seqno, signatures, cose_signatures, service_info)` returns, or raises.
-fn ask_judge(judge: &Py<PyAny>, met: &MetSignature<'_>) -> Result<(), String> {
-    Python::attach(|py| {
-        let bytes = |value: Option<&[u8]>| value.map(|value| PyBytes::new(py, value));
-        let arguments = (
-            PyBytes::new(py, &met.root),
-            met.txid.view,
-            met.txid.seqno,
-            bytes(met.raw),
-            bytes(met.cose),
-            bytes(met.service),
-        );
-        judge.call1(py, arguments).map(|_| ()).map_err(|error| error.value(py).to_string())
-    })
-}
-
-/// What a recovery found in the ledger that it took over.
-#[pyclass(frozen, module = "tallystick._native")]
-pub(crate) struct NodeRecovery(Recovered);
-
-#[pymethods]
-impl NodeRecovery {
-    #[getter]
-    fn last(&self) -> (u64, u64) {
-        (self.0.last.view, self.0.last.seqno)
-    }
-    #[getter]
-    fn last_root<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.0.last_root)
-    }
-    #[getter]
-    fn links<'py>(&self, py: Python<'py>) -> Vec<(u64, Bound<'py, PyBytes>)> {
-        self.0.links.iter().map(|(seqno, value)| (*seqno, PyBytes::new(py, value))).collect()
-    }
-    #[getter]
-    fn stopped(&self) -> Option<&str> {
-        self.0.stopped.as_deref()
-    }
-}
-
-fn limits_from(given: &HashMap<String, u64>) -> PyResult<Limits> {
-    let mut limits = Limits::default();
-    for (name, value) in given {
-        let size = usize::try_from(*value).unwrap_or(usize::MAX);
-        let word = u32::try_from(*value).unwrap_or(u32::MAX);
-        match name.as_str() {
-            "max_body_size" => limits.max_body_size = size,
-            "max_header_size" => limits.max_header_size = size,
-            "max_headers_count" => limits.max_headers_count = size,
-            "max_open_sessions_soft" => limits.max_open_sessions_soft = size,
-            "max_open_sessions_hard" => limits.max_open_sessions_hard = size,
-            "max_concurrent_streams_count" => limits.max_concurrent_streams = word,
-            "initial_window_size" => limits.initial_window_size = word,
-            "max_frame_size" => limits.max_frame_size = word,
-            "idle_timeout_ms" => limits.idle_timeout = (*value != 0).then(|| Duration::from_millis(*value)),
-            _ => return Err(PyValueError::new_err(format!("unknown limit {name}"))),
-        }
-    }
-    Ok(limits)
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
