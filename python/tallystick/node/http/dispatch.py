@@ -100,7 +100,7 @@ class Dispatcher:
     def _answer(self, request: Request) -> Reply:
         api, path = split_path(request.path)
         rules = self.interfaces.get(request.interface) or InterfaceRules(request.interface)
-        for _ in range(MAX_ATTEMPTS):
+        for attempt in range(MAX_ATTEMPTS):
             if api != "node" and self.node.runtime.saturated:
                 raise HttpError(
                     503,
@@ -118,7 +118,8 @@ class Dispatcher:
             query = parse_query(request.query)
             context = Context(request, self.node, found.endpoint, rules, path, found.parameters, query)
             try:
-                with self._exclusive if found.endpoint.exclusive else nullcontext():
+                # Not at the first attempt: whoever cannot even say who it is must not keep others waiting.
+                with self._exclusive if found.endpoint.exclusive and attempt else nullcontext():
                     return self._run(context)
             except ConflictError:
                 continue

@@ -50,7 +50,8 @@ class Endpoint:
         local: whether the node answers for itself, whatever its role.
         feature: operator feature that the interface must have opted in to; None: none.
         versioned: whether ``api-version`` must be given.
-        exclusive: run one request at a time of all that are: for transactions that always conflict with each other.
+        exclusive: after a conflict, run one request at a time of all that are: for transactions that always conflict
+            with each other.
     """
 
     method: str

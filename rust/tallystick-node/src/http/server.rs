@@ -2,7 +2,8 @@
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +34,9 @@ const MAX_HEAD_BYTES: usize = 512 * 1024;
 /// Threads at the least: each request that is being handled holds one, so that many requests that run into their time
 /// limit at once still leave some for others.
 const MIN_WORKERS: usize = 16;
+
+/// How long nobody may look at the sockets while handlers hold threads.
+const LOOKOUT_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What an interface speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +156,62 @@ pub struct Server {
     runtime: Option<tokio::runtime::Runtime>,
     stop: watch::Sender<bool>,
     interfaces: Vec<BoundInterface>,
+    _lookout: Lookout,
+}
+
+/// Has the sockets looked at while handlers run.
+///
+/// The thread that watched the sockets also runs what they woke. When that is a handler which takes long, none of the
+/// idle threads takes over the watch, because none of them wakes: not a connection would be accepted meanwhile. An
+/// empty task wakes one, and before that thread sleeps again it looks at the sockets.
+#[derive(Debug)]
+struct Lookout {
+    ended: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Lookout {
+    fn start(runtime: tokio::runtime::Handle, busy: Arc<AtomicUsize>) -> std::io::Result<Self> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let end = Arc::clone(&ended);
+        let watch = move || {
+            while !end.load(Ordering::Relaxed) {
+                thread::park_timeout(LOOKOUT_INTERVAL);
+                if busy.load(Ordering::Relaxed) > 0 {
+                    drop(runtime.spawn(async {}));
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("http-lookout".to_owned()).spawn(watch)?;
+        Ok(Self { ended, thread: Some(thread) })
+    }
+}
+
+impl Drop for Lookout {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A thread that panicked has nothing left to end.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Counts a handler that runs.
+struct Busy<'a>(&'a AtomicUsize);
+
+impl<'a> Busy<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 struct Listening {
@@ -162,6 +222,7 @@ struct Listening {
     acceptor: Option<TlsAcceptor>,
     handler: Arc<dyn Handler>,
     next_session: Arc<AtomicU64>,
+    busy: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -186,6 +247,7 @@ impl Server {
             .map_err(ServerError::Runtime)?;
         let (stop, stopped) = watch::channel(false);
         let next_session = Arc::new(AtomicU64::new(1));
+        let busy = Arc::new(AtomicUsize::new(0));
         let mut bound = Vec::with_capacity(interfaces.len());
         for interface in interfaces {
             let failed = |source| ServerError::Bind {
@@ -214,6 +276,7 @@ impl Server {
                 acceptor,
                 handler: Arc::clone(&handler),
                 next_session: Arc::clone(&next_session),
+                busy: Arc::clone(&busy),
             });
             let listener = {
                 let _inside = runtime.enter();
@@ -227,7 +290,8 @@ impl Server {
             });
             runtime.spawn(accept(listener, listening, stopped.clone()));
         }
-        Ok(Self { runtime: Some(runtime), stop, interfaces: bound })
+        let lookout = Lookout::start(runtime.handle().clone(), busy).map_err(ServerError::Runtime)?;
+        Ok(Self { runtime: Some(runtime), stop, interfaces: bound, _lookout: lookout })
     }
 
     /// The interfaces, with the addresses that they got.
@@ -401,9 +465,10 @@ async fn respond(
         match read(request, session, &listening).await {
             Ok(request) => {
                 // Handlers execute application code and may take a second. They run right here: there are many more
-                // threads than processors, and what waits on this one is taken over by the others. Handing the thread's
+                // threads than processors, and what waits on this one is taken over by the others (see [`Lookout`]). Handing the thread's
                 // tasks to another one for every request (block_in_place) costs a switch each time, and under load
                 // connections were seen that were never woken again.
+                let _busy = Busy::new(&listening.busy);
                 listening.handler.handle(request)
             }
             Err(refusal) => refusal,
