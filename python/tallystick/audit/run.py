@@ -406,8 +406,9 @@ class AuditRun:
             lines.append("transactions before the start, and nodes, members and proposals from before it")
         assumed = [by for by in self.chain.trusted_by if by == "opening"]
         if assumed and self.accepts_opening is None:
+            recoveries = "a recovery" if len(assumed) == 1 else f"{len(assumed)} recoveries"
             lines.append(
-                f"whether the constitution accepts {len(assumed)} openings after a recovery: more than half of the "
+                f"whether the constitution accepts the opening after {recoveries}: more than half of the "
                 "active members said yes, which was taken for enough (`tallystick gov verify` executes it)"
             )
         lines += [
