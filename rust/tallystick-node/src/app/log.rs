@@ -5,12 +5,10 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -20,8 +18,6 @@ use super::{AppLog, LogLevel};
 const MAX_WAITING: usize = 1 << 16;
 /// How long lines gather before they are written.
 const GATHER: Duration = Duration::from_millis(20);
-/// Bytes after which they are written at once.
-const FULL: usize = 1 << 18;
 /// Width of the part of a text line that holds level, tag and place, before the bar.
 const PREAMBLE: usize = 45;
 /// The number under which lines of applications appear among the node's threads.
@@ -34,10 +30,24 @@ struct Line {
     text: String,
 }
 
+/// Lines between those who say them and the thread that writes them.
+#[derive(Default)]
+struct Waiting {
+    lines: Vec<Line>,
+    lost: u64,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    /// Told of the first line after none, and of the end.
+    changed: Condvar,
+}
+
 /// Writes lines until it is dropped.
 pub struct LineLog {
-    queue: Mutex<Option<SyncSender<Line>>>,
-    lost: Arc<AtomicU64>,
+    queue: Arc<Queue>,
     least: LogLevel,
     thread: Option<JoinHandle<()>>,
 }
@@ -70,19 +80,19 @@ impl LineLog {
     /// # Errors
     /// The writing thread cannot be started.
     pub fn start(file: File, least: LogLevel, as_json: bool) -> std::io::Result<Self> {
-        let (queue, lines) = sync_channel(MAX_WAITING);
-        let lost = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&lost);
+        let queue = Arc::new(Queue::default());
+        let own = Arc::clone(&queue);
         let thread = std::thread::Builder::new()
             .name("app-log".into())
-            .spawn(move || write_lines(file, &lines, &counted, as_json))?;
-        Ok(Self { queue: Mutex::new(Some(queue)), lost, least, thread: Some(thread) })
+            .spawn(move || write_lines(file, &own, as_json))?;
+        Ok(Self { queue, least, thread: Some(thread) })
     }
 }
 
 impl Drop for LineLog {
     fn drop(&mut self) {
-        *self.queue.lock() = None;
+        self.queue.waiting.lock().closed = true;
+        self.queue.changed.notify_one();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -92,9 +102,14 @@ impl Drop for LineLog {
 impl AppLog for LineLog {
     fn line(&self, tag: &'static str, level: LogLevel, text: &str) {
         let line = Line { at: SystemTime::now(), tag, level, text: text.to_owned() };
-        let queue = self.queue.lock();
-        if let Some(Err(TrySendError::Full(_))) = queue.as_ref().map(|queue| queue.try_send(line)) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        let mut waiting = self.queue.waiting.lock();
+        if waiting.lines.len() >= MAX_WAITING {
+            waiting.lost += 1;
+            return;
+        }
+        waiting.lines.push(line);
+        if waiting.lines.len() == 1 {
+            self.queue.changed.notify_one();
         }
     }
 
@@ -103,24 +118,30 @@ impl AppLog for LineLog {
     }
 }
 
-fn write_lines(mut file: File, lines: &Receiver<Line>, lost: &AtomicU64, as_json: bool) {
+fn write_lines(mut file: File, queue: &Queue, as_json: bool) {
     let mut text = String::new();
-    while let Ok(first) = lines.recv() {
-        append(&mut text, &first, as_json);
-        let deadline = std::time::Instant::now() + GATHER;
-        while text.len() < FULL {
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
-            let Ok(line) = lines.recv_timeout(left) else { break };
-            append(&mut text, &line, as_json);
+    loop {
+        let mut waiting = queue.waiting.lock();
+        while waiting.lines.is_empty() && !waiting.closed {
+            queue.changed.wait(&mut waiting);
         }
-        let left_out = lost.swap(0, Ordering::Relaxed);
-        if left_out > 0 {
-            let text_of_loss = format!("{left_out} log lines were left out because too many waited");
-            append(
-                &mut text,
-                &Line { at: SystemTime::now(), tag: "app", level: LogLevel::Fail, text: text_of_loss },
-                as_json,
-            );
+        if waiting.lines.is_empty() {
+            return;
+        }
+        if !waiting.closed {
+            // More lines are about to come; each that woke this thread would cost more than it says.
+            queue.changed.wait_for(&mut waiting, GATHER);
+        }
+        let lines = std::mem::take(&mut waiting.lines);
+        let lost = std::mem::take(&mut waiting.lost);
+        drop(waiting);
+        for line in &lines {
+            append(&mut text, line, as_json);
+        }
+        if lost > 0 {
+            let said = format!("{lost} log lines were left out because too many waited");
+            let line = Line { at: SystemTime::now(), tag: "app", level: LogLevel::Fail, text: said };
+            append(&mut text, &line, as_json);
         }
         // Nobody reads the log any more. A node does not stop for that, and has nowhere else to say so.
         let _ = file.write_all(text.as_bytes());
@@ -160,6 +181,24 @@ fn append(out: &mut String, line: &Line, as_json: bool) {
 #[allow(clippy::indexing_slicing, reason = "a test may panic")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn writes_every_line_before_it_ends() {
+        let path = std::env::temp_dir().join(format!("tallystick-app-log-{}", std::process::id()));
+        let written = (|| {
+            let log = LineLog::start(File::create(&path)?, LogLevel::Fail, false)?;
+            assert!(log.wants(LogLevel::Fatal) && !log.wants(LogLevel::Info));
+            for number in 0..1000 {
+                log.line("app", LogLevel::Fail, &format!("line {number}"));
+            }
+            drop(log);
+            std::fs::read_to_string(&path)
+        })();
+        let _ = std::fs::remove_file(&path);
+        let text = written.unwrap_or_default();
+        assert_eq!(text.lines().count(), 1000);
+        assert!(text.ends_with("| line 999\n"));
+    }
 
     #[test]
     fn lines_have_the_layout_of_the_others() {
