@@ -9,6 +9,7 @@ import pytest
 
 from support.bare_node import INTERFACE
 from tallystick.identity.trust_anchor import TrustAnchor
+from tallystick.node.genesis import Addresses
 from tallystick.node.http.files import parse_range, wanted_digest
 from tallystick.node.http.interfaces import InterfaceRules
 from tallystick.remote.fetch import LedgerFetcher
@@ -44,6 +45,13 @@ def test_a_chunk_is_found_by_seqno(node, chunk):
     assert node.get("/node/ledger-chunk?since=100000").error == (404, "ResourceNotFound")
     assert node.get("/node/ledger-chunk").error == (400, "InvalidQueryParameterValue")
     assert node.get("/node/ledger-chunk?since=x").error == (400, "InvalidQueryParameterValue")
+
+
+def test_redirects_name_the_port_that_the_system_chose(node, chunk):
+    node.addresses = Addresses({"published_address": "127.0.0.1:4"}, {INTERFACE: {"published_address": "127.0.0.1:5"}})
+    location = node.get("/node/ledger-chunk?since=1").headers["location"]
+    assert location == f"https://127.0.0.1:5/node/ledger-chunk/{chunk[0]}"
+    assert node.get("/node/config").json == {node.node_id: {"address": "127.0.0.1:4"}}
 
 
 def test_a_whole_chunk(node, chunk):

@@ -14,15 +14,20 @@ from support.started_node import StartedNode, recover, start
 from tallystick.audit.auditor import audit_ledger
 from tallystick.errors import TallystickError
 from tallystick.findings import Verdict
+from tallystick.identity.endorsements import Endorsement
 from tallystick.identity.trust_anchor import TrustAnchor
 from tallystick.ledger import Ledger
 from tallystick.node import tables
 from tallystick.node.effects import EffectError
+from tallystick.node.historical import History
 from tallystick.node.http.context import CommitOptions
 from tallystick.node.keys import decrypt_secret
 from tallystick.node.startup import StartError
 from tallystick.node.state import NodeState
+from tallystick.receipt.model import Expected
+from tallystick.receipt.verify import ReceiptVerifier
 from tallystick.secrets.open import PrivateLedger
+from tallystick.types import TxId
 
 PRIVATE = "private"
 
@@ -254,3 +259,33 @@ def test_no_ledger_no_recovery(lost: StartedNode, second: Path) -> None:
         path.unlink()
     with pytest.raises(StartError, match="no signature transaction"):
         recover(second, lost)
+
+
+def test_receipts_of_every_life_verify_under_the_last_identity(
+    lost: StartedNode, second: Path, tmp_path: Path, peer_python: Path
+) -> None:
+    node = _recover_fully(second, lost)
+    later = node.commit((PRIVATE, b"c", b"6"))
+    node.stop()
+    third = tmp_path / "third"
+    third.mkdir()
+    again = _recover_fully(third, node)
+    last = again.commit((PRIVATE, b"d", b"7"))
+    again.settle()
+    history = History(again.node.runtime, lambda: again.node.service)
+    certificate = again.service_certificate
+    anchor = TrustAnchor.from_certificates([certificate.read_bytes()])
+    for txid, endorsed in ((TxId(2, 1), 2), (TxId(2, 2), 2), (later, 1), (last, 0)):
+        receipt = history.json_receipt(txid)
+        assert len(receipt.get("service_endorsements", [])) == min(endorsed, 1)
+        path = tmp_path / "receipt.json"
+        path.write_text(json.dumps(receipt))
+        assert ask(peer_python, "receipts", certificate, "", path)["verdicts"] == ["verified"]
+        assert len(history.identities.endorsements(txid)) == endorsed
+        if "leaf_components" not in receipt:
+            continue
+        for document in (path.read_bytes(), history.cose_receipt(txid)):
+            links = [Endorsement.parse(message) for message in history.identities.endorsements(txid)]
+            [result] = ReceiptVerifier(anchor, endorsements=links).audit([("r", document)], [Expected(txid=txid)])
+            assert result.verdict is Verdict.VERIFIED, result.findings
+    again.stop()

@@ -100,6 +100,7 @@ class BareNode:
         self.state = NodeState.PART_OF_NETWORK
         self.startup_seqno = 0
         self.stop_notice = False
+        self.addresses = None
         self.create_txid = TxId(2, 1)
         self.gov_open = self.app_open = True
         self.raw_interface = {"bind_address": ADDRESS, "published_address": ADDRESS}
@@ -121,7 +122,7 @@ class BareNode:
             self._committed,
             **{"signature_delay_ms": 20, "sync": False, **options},
         )
-        self.history = History(self.runtime)
+        self.history = History(self.runtime, lambda: self.service)
         self.indexer = Indexer(self.history)
         self.snapshots = directory / "snapshots"
         self.registries = build_registries(

@@ -18,7 +18,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA512
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 from cryptography.x509.oid import NameOID
 
 from tallystick.errors import FormatError
@@ -27,6 +27,7 @@ from tallystick.node.keys import SigningKey
 __all__ = [
     "ServiceIdentity",
     "alternative_names",
+    "endorse_past_identity",
     "endorse_request",
     "parse_subject",
     "parse_time",
@@ -252,6 +253,32 @@ def endorse_request(request_pem: str, service: ServiceIdentity, valid_from: date
         names = None
     constraints: list[tuple[x509.ExtensionType, bool]] = [(x509.BasicConstraints(ca=False, path_length=None), True)]
     return _issue(request.subject, public_key, service.subject, service.key, valid_from, days, constraints, names)
+
+
+def endorse_past_identity(spki: bytes, subject: x509.Name, service: ServiceIdentity) -> str:
+    """A CA certificate over the key of an earlier service, issued by the current one, PEM.
+
+    Receipts of the earlier service carry it, so that who trusts the current one can verify them. It is valid as
+    long as the current service's own certificate.
+
+    Args:
+        spki: SubjectPublicKeyInfo of the earlier service's key, DER.
+        subject: the earlier service's name.
+        service: the current service.
+
+    Raises:
+        FormatError: the key is no EC key.
+    """
+    try:
+        public_key = load_der_public_key(spki)
+    except ValueError as error:
+        raise FormatError("key of an earlier service cannot be read", code="key-unreadable") from error
+    if not isinstance(public_key, ec.EllipticCurvePublicKey):
+        raise FormatError("key of an earlier service is no EC key", code="key-wrong-type")
+    own = x509.load_pem_x509_certificate(service.certificate.encode())
+    start, end = own.not_valid_before_utc, own.not_valid_after_utc
+    days = (end - start).days + 1
+    return _issue(subject, public_key, own.subject, service.key, start, days, _authority(), None)
 
 
 def spki_of(certificate_pem: str) -> bytes:

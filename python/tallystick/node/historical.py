@@ -11,19 +11,21 @@ import base64
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tallystick import _native
 from tallystick.errors import InternalError, TallystickError, UnsupportedError, VerificationError
 from tallystick.node.http.errors import Code, HttpError
+from tallystick.node.past_identities import PastIdentities
 from tallystick.node.tables import COSE_SIGNATURES, SIGNATURES, SINGLETON, TREE
 from tallystick.secrets.issue import SignedPosition, issue_cose_receipt, issue_json_receipt
 from tallystick.types import TxId
 
 if TYPE_CHECKING:
     from tallystick._native import NodeRuntime
+    from tallystick.node.certificates import ServiceIdentity
 
 __all__ = ["MAX_TREES", "History", "PastTransaction"]
 
@@ -58,10 +60,12 @@ class History:
 
     Args:
         runtime: the node's data plane.
+        service: gives the current service identity; receipts of services before a recovery are vouched for with it.
     """
 
-    def __init__(self, runtime: NodeRuntime) -> None:
+    def __init__(self, runtime: NodeRuntime, service: Callable[[], ServiceIdentity]) -> None:
         self._runtime = runtime
+        self.identities = PastIdentities(runtime, service, self.entry)
         self._trees: OrderedDict[int, tuple[_native.Entry, _native.MerkleTree]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -129,7 +133,7 @@ class History:
         if position.signature.table(SIGNATURES) is None:
             raise _no_node_signature(txid)
         receipt: dict[str, Any] = json.loads(issue_json_receipt(position, self._secret(txid)).document)
-        return receipt
+        return self._vouch(receipt, position.signature)
 
     def cose_receipt(self, txid: TxId) -> bytes:
         """The COSE receipt (RFC 9942, CCF profile) of a committed transaction.
@@ -241,13 +245,23 @@ class History:
         if entry.table(SIGNATURES) is None:
             raise _no_node_signature(TxId(entry.view, entry.seqno))
         signature = json.loads(_value(entry, SIGNATURES))
-        return {
+        receipt = {
             "cert": signature["cert"],
             "leaf": signature["root"],
             "node_id": signature["node"],
             "proof": [],
             "signature": signature["sig"],
         }
+        return self._vouch(receipt, entry)
+
+    def _vouch(self, receipt: dict[str, Any], signature: _native.Entry) -> dict[str, Any]:
+        """Adds what the reader needs to believe a node of a service before a recovery."""
+        certificate = receipt.get("cert")
+        if certificate is not None:
+            endorsements = self.identities.certificates(certificate, TxId(signature.view, signature.seqno))
+            if endorsements is not None:
+                receipt["service_endorsements"] = endorsements
+        return receipt
 
 
 def _is_signature(entry: _native.Entry) -> bool:

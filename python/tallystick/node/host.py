@@ -42,7 +42,7 @@ def run(config: NodeConfig, level: Level, executable: Path) -> int:
 def make_handler(node: Node) -> Handler:
     """What answers the requests of ``node`` that are not the app's, with all that it needs around it."""
     config = node.config
-    history = History(node.runtime)
+    history = History(node.runtime, lambda: node.service)
     snapshots = Path(config.snapshots_directory)
     snapshotter = Snapshotter(
         node.runtime, history, snapshots, config.snapshot_tx_count, node.after_commit, node.log, cose=config.cose_only

@@ -123,4 +123,4 @@ def chunk(context: Context) -> Reply:
 
 def _redirect(context: Context, path: str) -> Reply:
     scheme = "http" if context.interface.unsecured else "https"
-    return Reply(308, (("location", f"{scheme}://{context.interface.published_address}{path}"),))
+    return Reply(308, (("location", f"{scheme}://{context.published_address}{path}"),))

@@ -231,9 +231,17 @@ def current_view(context: Context) -> int:
     return len(context.node.runtime.view_history())
 
 
+def _node_address(context: Context) -> str:
+    """``host:port`` for other nodes, the port filled in once it is known."""
+    node = context.node
+    bound = {} if node.addresses is None else node.addresses.node_to_node
+    address: str = bound.get("published_address") or node.config.node_to_node_published
+    return address
+
+
 def configuration(context: Context) -> Reply:
     """``GET /node/config``."""
-    return Reply.json({context.node.node_id: {"address": context.node.config.node_to_node_published}})
+    return Reply.json({context.node.node_id: {"address": _node_address(context)}})
 
 
 def consensus(context: Context) -> Reply:
@@ -248,7 +256,7 @@ def consensus(context: Context) -> Reply:
                     {
                         "idx": created,
                         "rid": created,
-                        "nodes": {node.node_id: {"address": node.config.node_to_node_published}},
+                        "nodes": {node.node_id: {"address": _node_address(context)}},
                     }
                 ],
                 "current_view": current_view(context),

@@ -80,6 +80,8 @@ class NodeHandle(Protocol):
     @property
     def effects(self) -> Any: ...
     @property
+    def addresses(self) -> Any: ...
+    @property
     def self_signed_certificate(self) -> str: ...
     @property
     def startup_seqno(self) -> int: ...
@@ -229,6 +231,14 @@ class Context:
     def opened(self) -> Transaction | None:
         """The transaction if it was asked for."""
         return self._transaction
+
+    @property
+    def published_address(self) -> str:
+        """``host:port`` under which clients reach the interface that the request came on."""
+        addresses = self.node.addresses
+        bound = {} if addresses is None else addresses.interfaces.get(self.request.interface, {})
+        address: str = bound.get("published_address") or self.interface.published_address
+        return address
 
     @property
     def body(self) -> bytes:
