@@ -531,6 +531,19 @@ def test_operators_act_alone(tmp_path: Path, people: list[Identity]) -> None:
     audited(service)
 
 
+def test_a_service_with_actions_of_its_own(tmp_path: Path, people: list[Identity], repository: Path) -> None:
+    """The example of the documentation."""
+    example = (repository / "docs" / "constitutions.md").read_text().split("```js\n")[1].split("```")[0]
+    (tmp_path / "more.js").write_text(example)
+    pieces = constitution_files()
+    service = LiveService(tmp_path / "node", people, constitution=[*pieces[:2], tmp_path / "more.js", *pieces[2:]])
+    service.open()
+    assert service.pass_proposal(("set_motd", {"text": 7})).error == (400, "ProposalFailedToValidate")
+    assert service.pass_proposal(("set_motd", {"text": "Hello"})).json()["proposalState"] == "Accepted"
+    assert service.running.node.runtime.begin().get("public:motd", bytes(8)) == b"Hello"
+    audited(service)
+
+
 def test_many_govern_at_once(service: LiveService) -> None:
     """Requests conflict, are run again, and each happens once; the sequencer signs in between."""
     first, second, third = service.members
