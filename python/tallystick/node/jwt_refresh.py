@@ -182,7 +182,10 @@ class JwtRefresh:
             self._wake.wait(self._interval)
             self._wake.clear()
             if not self._stopping.is_set():
-                self.refresh()
+                try:
+                    self.refresh()
+                except Exception as error:  # noqa: BLE001 -- the next run may fare better, and must come
+                    self._node.log.fail(f"JWT key auto-refresh: {type(error).__name__}: {error}")
 
     def refresh(self) -> None:
         """Refreshes every issuer that wants it, one after the other."""

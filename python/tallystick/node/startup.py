@@ -484,6 +484,9 @@ def run_node(
     except TallystickError as error:
         log.fatal(error.message + (f" ({error.hint})" if error.hint else ""))
         return 1
+    except OSError as error:
+        log.fatal(f"the node cannot start: {error}")
+        return 1
     stopping.wait()
     running.stop()
     log.info("Node has stopped")

@@ -135,7 +135,7 @@ impl Node {
         let Some(public) = &self.public_end else {
             return Ok(());
         };
-        let maps = replay_private(|seqno| self.files.read(seqno), secrets, public.seqno, &public.root)?;
+        let maps = replay_private(&self.files.paths(), secrets, public.seqno, &public.root)?;
         self.sequencer.adopt_private(&maps, secrets);
         Ok(())
     }

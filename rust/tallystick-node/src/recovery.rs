@@ -7,14 +7,17 @@
 //!   → private maps join the store
 //! ```
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tallystick_core::ledger::crypto::open;
+use tallystick_core::ledger::chunk::FileError;
+use tallystick_core::ledger::crypto::open_many;
 use tallystick_core::ledger::domain::{Visitor, walk};
-use tallystick_core::ledger::{ChunkFile, Domain, Entry, EntryView};
+use tallystick_core::ledger::{ChunkFile, Domain, Entry};
 use tallystick_core::merkle::Tree;
 use tallystick_core::reader::Reader;
+use tallystick_core::secrets::SecretKey;
 use tallystick_core::types::{Digest, TxId};
 
 use crate::kv::{Map, MapChanges, State, WriteSet};
@@ -229,39 +232,84 @@ impl Replay {
     }
 }
 
-/// Private maps as of transaction `last`, from the entries that `read` gives, and checked against `root`, which
-/// is the Merkle root over all of them.
+/// Entries that are opened at a time, on all cores; bounds what is held in memory.
+const BATCH_ENTRIES: usize = 2048;
+
+/// Private maps as of transaction `last`, from `chunks`, and checked against `root`, which is the Merkle root over
+/// all of them.
 ///
 /// # Errors
 /// [`RecoveryError`]: a secret is missing or wrong, or the entries are others than those of the public replay.
 pub fn replay_private(
-    read: impl Fn(u64) -> Result<Vec<u8>, LedgerError>,
+    chunks: &[PathBuf],
     secrets: &LedgerSecrets,
     last: u64,
     root: &Digest,
 ) -> Result<BTreeMap<Arc<str>, Map>, RecoveryError> {
-    let mut state = State::default();
-    let mut tree = Tree::new();
-    for seqno in 1..=last {
-        let wrong = |reason: String| RecoveryError::Private { seqno, reason };
-        let entry = Entry::new(read(seqno)?, 0).map_err(|error| wrong(error.to_string()))?;
-        let leaf = entry.leaf().map_err(|error| wrong(error.to_string()))?;
-        tree.append(leaf);
-        let secret = secrets.at(seqno).ok_or_else(|| wrong("no ledger secret is known for it".to_owned()))?;
-        let view = EntryView::parse(entry.raw()).map_err(|error| wrong(error.to_string()))?;
-        let plaintext = open(&view, secret.raw()).map_err(|error| wrong(error.to_string()))?;
-        if !plaintext.is_empty() {
-            let mut writes = Writes::default();
-            walk(Reader::new(&plaintext), Domain::Private, &mut writes)
-                .map_err(|error| wrong(error.to_string()))?;
-            state.apply(view.view(), seqno, &writes.set);
+    let mut keys = BTreeMap::new();
+    for (start, secret) in secrets.iter() {
+        let key = SecretKey::copy_of(secret.raw())
+            .map_err(|error| RecoveryError::Private { seqno: start, reason: error.to_string() })?;
+        keys.insert(start, Arc::new(key));
+    }
+    let mut replay = PrivateReplay { state: State::default(), tree: Tree::new(), batch: Vec::new(), keys };
+    for path in chunks {
+        let wrong = |error: FileError| RecoveryError::Private { seqno: 0, reason: error.to_string() };
+        let mut entries = ChunkFile::open(path).and_then(|chunk| chunk.entries_from(0)).map_err(wrong)?;
+        while let Some(entry) = entries.next_entry().map_err(wrong)? {
+            if entry.txid().seqno > last {
+                break;
+            }
+            replay.take(entry)?;
         }
     }
-    if tree.root() != *root {
+    replay.open_batch()?;
+    if replay.tree.size() != last + 1 || replay.tree.root() != *root {
         return Err(RecoveryError::Private {
             seqno: last,
             reason: "its Merkle root is not the one of the public replay".to_owned(),
         });
     }
-    Ok(state.maps().map(|(name, map)| (Arc::clone(name), map.clone())).collect())
+    Ok(replay.state.maps().map(|(name, map)| (Arc::clone(name), map.clone())).collect())
+}
+
+struct PrivateReplay {
+    state: State,
+    tree: Tree,
+    batch: Vec<(Entry, Option<Arc<SecretKey>>)>,
+    keys: BTreeMap<u64, Arc<SecretKey>>,
+}
+
+impl PrivateReplay {
+    fn take(&mut self, entry: Entry) -> Result<(), RecoveryError> {
+        let seqno = entry.txid().seqno;
+        let wrong = |reason: String| RecoveryError::Private { seqno, reason };
+        let leaf = entry.leaf().map_err(|error| wrong(error.to_string()))?;
+        self.tree.append(leaf);
+        let key = self.keys.range(..=seqno).next_back().map(|(_, key)| Arc::clone(key));
+        if key.is_none() {
+            return Err(wrong("no ledger secret is known for it".to_owned()));
+        }
+        self.batch.push((entry, key));
+        if self.batch.len() >= BATCH_ENTRIES { self.open_batch() } else { Ok(()) }
+    }
+
+    fn open_batch(&mut self) -> Result<(), RecoveryError> {
+        let batch = std::mem::take(&mut self.batch);
+        let opened = open_many(&batch);
+        for ((entry, _), plaintext) in batch.iter().zip(opened) {
+            let txid = entry.txid();
+            let wrong = |reason: String| RecoveryError::Private { seqno: txid.seqno, reason };
+            let plaintext =
+                plaintext.ok_or_else(|| wrong("it does not open with its ledger secret".to_owned()))?;
+            if plaintext.is_empty() {
+                continue;
+            }
+            let mut writes = Writes::default();
+            walk(Reader::new(&plaintext), Domain::Private, &mut writes)
+                .map_err(|error| wrong(error.to_string()))?;
+            self.state.apply(txid.view, txid.seqno, &writes.set);
+        }
+        Ok(())
+    }
 }

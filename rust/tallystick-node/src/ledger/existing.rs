@@ -137,6 +137,14 @@ impl LedgerFiles {
         Ok(files)
     }
 
+    /// Every chunk file, in ledger order.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let inner = self.inner.lock();
+        let committed = inner.committed.iter().map(|chunk| chunk.path.clone());
+        committed.chain(inner.live.iter().map(|chunk| chunk.path.clone())).collect()
+    }
+
     /// The recovery has succeeded: chunks lose the mark of it.
     ///
     /// # Errors
