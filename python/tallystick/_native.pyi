@@ -1217,12 +1217,15 @@ class NodeRuntime:
         workers: int,
         *,
         app_log: tuple[int, int, bool] | None = None,
+        app_gate: Callable[[str, str, str], tuple[int, str | None, str] | None] | None = None,
     ) -> list[tuple[str, str]]:
         """Opens interfaces and returns the name and bound address of each.
 
         Endpoints of the installed application are answered in native code; ``handler`` answers everything else.
         ``app_log`` says where the application's log lines go: file descriptor, least level (as in
-        :class:`tallystick.node.log.Level`) and whether as JSON; without it they go nowhere.
+        :class:`tallystick.node.log.Level`) and whether as JSON; without it they go nowhere. ``app_gate`` is given an
+        interface, the path template of an endpoint and its redirection strategy, and says why that interface does
+        not serve it: status, error code (None: no body) and message. It is asked once for each.
 
         An interface is its name, address, ``HTTP1`` or ``HTTP2``, name of its TLS identity (None: plain TCP) and
         limits by their names in CCF's configuration, with ``idle_timeout_ms`` (0: never). ``handler`` returns

@@ -48,6 +48,7 @@ export function write(request) {
 export function loop() { for (;;); }
 """
 NO_AUTH = "no_auth"
+PRIMARY = {"kind": "NodeByRole", "target": {"role": "primary"}}
 COSE = {"content-type": "application/cose"}
 ENDPOINTS = {
     "GET /user": endpoint("caller", "user_cert"),
@@ -361,6 +362,30 @@ class TestRequests:
         finally:
             service.install({"/app.js": SOURCE}, ENDPOINTS)
         assert service.ask("GET", "/app/open").status == 200
+
+
+def test_an_interface_serves_what_it_lists(tmp_path):
+    interfaces = {
+        "main": {"bind_address": "127.0.0.1:0", "accepted_endpoints": ["/app/open", "/app/write/\\{id\\}"]},
+        "other": {"bind_address": "127.0.0.1:0", "redirections": {"to_primary": PRIMARY}},
+    }
+    network = {"node_to_node_interface": {"bind_address": "127.0.0.1:0"}, "rpc_interfaces": interfaces}
+    node = start(tmp_path, network=network)
+    try:
+        node.open()
+        for name, expected in (
+            ("main", {"GET /app/open": 200, "POST /app/write/1": 204, "POST /app/echo": 503, "GET /app/backup": 503}),
+            ("other", {"GET /app/open": 200, "POST /app/write/1": 204, "POST /app/echo": 200, "GET /app/backup": 503}),
+        ):
+            service = AppService(node, name)
+            backup = endpoint("caller", NO_AUTH, redirection_strategy="to_backup")
+            service.install({"/app.js": SOURCE}, {**ENDPOINTS, "GET /backup": backup})
+            for _ in range(2):
+                answers = {what: service.ask(*what.split()) for what in expected}
+                assert {what: answer.status for what, answer in answers.items()} == expected
+        assert answers["GET /app/backup"].json()["error"]["code"] == "BackupNotFound"
+    finally:
+        node.stop()
 
 
 TYPESCRIPT = """

@@ -71,10 +71,10 @@ class Answer:
 class AppService:
     """An application on a started node."""
 
-    def __init__(self, node: StartedNode) -> None:
+    def __init__(self, node: StartedNode, interface: str = "main") -> None:
         self.node = node
         addresses = json.loads((node.directory / "rpc_addresses.json").read_text())
-        self._host, _, port = addresses["main"].rpartition(":")
+        self._host, _, port = addresses[interface].rpartition(":")
         self._port = int(port)
 
     def install(self, modules: Mapping[str, str], endpoints: Mapping[str, Mapping[str, object]]) -> None:

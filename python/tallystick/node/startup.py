@@ -28,6 +28,7 @@ from tallystick.node.certificates import ServiceIdentity, endorse_request
 from tallystick.node.config import Interface, NodeConfig, split_address
 from tallystick.node.genesis import Addresses
 from tallystick.node.http.context import CommitOptions
+from tallystick.node.http.interfaces import InterfaceRules
 from tallystick.node.identity_endorsement import RECOVERY_VIEW_STEP
 from tallystick.node.keys import NodeKeys
 from tallystick.node.ledger_secrets import KnownSecret, LedgerSecrets
@@ -308,7 +309,9 @@ class _Starter:
             )
         try:
             workers = self.config.worker_threads or _DEFAULT_WORKERS
-            opened = node.runtime.serve(interfaces, handler, workers, app_log=self.log.target())
+            opened = node.runtime.serve(
+                interfaces, handler, workers, app_log=self.log.target(), app_gate=_application_gate(self.config)
+            )
         except (OSError, RuntimeError, ValueError) as error:
             wanted = ", ".join(interface.bind_address for interface in self.config.interfaces.values())
             raise StartError(f"cannot listen at {wanted}: {error}") from error
@@ -387,6 +390,14 @@ def _resolve(interface: Interface) -> str:
         ) from error
     numeric = str(address[0])
     return f"[{numeric}]:{port}" if ":" in numeric else f"{numeric}:{port}"
+
+
+def _application_gate(config: NodeConfig) -> Callable[[str, str, str], tuple[int, str | None, str] | None] | None:
+    """Says why an interface does not serve an endpoint of the application; None if all serve all."""
+    rules = {name: InterfaceRules.from_config(name, interface.raw) for name, interface in config.interfaces.items()}
+    if all(rule.accepted_endpoints is None and not rule.unsecured and not rule.redirects for rule in rules.values()):
+        return None
+    return lambda interface, route, redirects_to: rules[interface].refuses_application(route, redirects_to)
 
 
 def _limits(interface: Interface, config: NodeConfig) -> dict[str, int]:

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tallystick_core::types::{Digest, TxId};
-use tallystick_node::app::{App, AppLog, LogLevel};
+use tallystick_node::app::{App, AppLog, Gate, LogLevel, Refusal};
 use tallystick_node::entry::LedgerSecret;
 use tallystick_node::http::{Request, Response, Session};
 use tallystick_node::ledger::{LedgerError, Options as LedgerOptions};
@@ -53,6 +53,17 @@ impl AppLog for Lines {
     }
     fn wants(&self, _level: LogLevel) -> bool {
         true
+    }
+}
+
+/// Serves all but what only backups answer.
+struct NoBackups;
+
+impl Gate for NoBackups {
+    fn refusal(&self, interface: &str, route: &str, redirects_to: &str) -> Option<Refusal> {
+        assert_eq!(interface, "i");
+        let error = Some(("BackupNotFound".to_owned(), route.to_owned()));
+        (redirects_to == "to_backup").then_some(Refusal { status: 503, error })
     }
 }
 
@@ -99,7 +110,12 @@ impl Fixture {
         let secret = LedgerSecret::new(&[7; 32]).unwrap();
         let node = Node::start(options, secret, Arc::new(FixedSigner), Nobody).unwrap();
         let log = Arc::new(Lines::default());
-        let app = App::new(Arc::clone(node.sequencer()), Arc::clone(node.files()), Arc::clone(&log) as _);
+        let app = App::new(
+            Arc::clone(node.sequencer()),
+            Arc::clone(node.files()),
+            Arc::clone(&log) as _,
+            Arc::new(NoBackups),
+        );
         let fixture = Self { node, app, log, directory };
         fixture.install(source, endpoints);
         fixture.put("public:ccf.gov.service.info", &[0; 8], br#"{"status":"Open"}"#);
@@ -231,6 +247,7 @@ fn logging(name: &str) -> Fixture {
             ("GET", "/nobody", with(endpoint("caller"), "authn_policies", json!([]))),
             ("GET", "/anybody", endpoint("caller")),
             ("GET", "/unknown-policy", with(endpoint("caller"), "authn_policies", json!(["magic"]))),
+            ("GET", "/backup", with(endpoint("caller"), "redirection_strategy", json!("to_backup"))),
             ("GET", "/missing", with(endpoint("nothing"), "js_module", json!("/none.js"))),
         ],
     )
@@ -271,6 +288,8 @@ fn finds_endpoints() {
     assert_eq!((wrong_verb.status.as_u16(), code(&wrong_verb).as_str()), (405, "UnsupportedHttpVerb"));
     assert_eq!(wrong_verb.headers["allow"], "OPTIONS, GET, POST, PUT");
     assert_eq!(fixture.ask(request(Method::OPTIONS, "/app/log/7", "")).status, 204);
+    let backup = fixture.get("/app/backup");
+    assert_eq!((backup.status.as_u16(), code(&backup).as_str()), (503, "BackupNotFound"));
     let whole = fixture.get("/app/whole/a%20b/c?x=%26y%3D1&z=a+b");
     assert_eq!(
         text(&whole),

@@ -510,8 +510,9 @@ impl NodeRuntime {
     /// Opens interfaces: (name, address, protocol, identity or None, limits). Returns name and bound address.
     ///
     /// Endpoints of the application are answered without Python; `handler` answers everything else. `app_log`:
-    /// (file descriptor, least level, as JSON) for what the application logs.
-    #[pyo3(signature = (interfaces, handler, workers, *, app_log=None))]
+    /// (file descriptor, least level, as JSON) for what the application logs. `app_gate(interface, route,
+    /// redirects_to)` says why an interface does not serve an endpoint.
+    #[pyo3(signature = (interfaces, handler, workers, *, app_log=None, app_gate=None))]
     #[allow(clippy::type_complexity, reason = "a tuple that Python packs")]
     fn serve(
         &self,
@@ -520,6 +521,7 @@ impl NodeRuntime {
         handler: Py<PyAny>,
         workers: usize,
         app_log: Option<LogTarget>,
+        app_gate: Option<Py<PyAny>>,
     ) -> PyResult<Vec<(String, String)>> {
         let mut opened = Vec::with_capacity(interfaces.len());
         for (name, address, protocol, identity, limits) in interfaces {
@@ -536,7 +538,7 @@ impl NodeRuntime {
                 limits: limits_from(&limits)?,
             });
         }
-        let handler = app_first(&self.node, app_log, Arc::new(PyHandler(handler)))?;
+        let handler = app_first(&self.node, app_log, app_gate, Arc::new(PyHandler(handler)))?;
         let server =
             py.detach(|| Server::start(opened, workers, handler)).map_err(|error| runtime_error(&error))?;
         let bound = server

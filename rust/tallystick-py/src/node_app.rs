@@ -1,11 +1,13 @@
 //! Binding of the application: which requests never reach Python.
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use tallystick_node::app::{App, AppFirst, AppLog, LineLog, LogLevel};
+use tallystick_node::app::{App, AppFirst, AppLog, Gate, LineLog, LogLevel, Open, Refusal};
 use tallystick_node::http::Handler;
 use tallystick_node::node::Node;
 
@@ -16,6 +18,46 @@ impl AppLog for NoLog {
     fn line(&self, _tag: &'static str, _level: LogLevel, _text: &str) {}
     fn wants(&self, _level: LogLevel) -> bool {
         false
+    }
+}
+
+/// Rules of interfaces, asked of Python once for each endpoint: `gate(interface, route, redirects_to)` gives
+/// None or (status, code or None, message).
+struct PyGate {
+    gate: Py<PyAny>,
+    asked: Mutex<HashMap<(String, String, String), Option<Refusal>>>,
+}
+
+/// Answers kept: an application has far fewer endpoints on all interfaces together.
+const MAX_ASKED: usize = 1 << 14;
+
+impl Gate for PyGate {
+    fn refusal(&self, interface: &str, route: &str, redirects_to: &str) -> Option<Refusal> {
+        let key = (interface.to_owned(), route.to_owned(), redirects_to.to_owned());
+        if let Some(known) = self.asked.lock().get(&key) {
+            return known.clone();
+        }
+        let answer = Python::attach(|py| {
+            let answer = self.gate.call1(py, (interface, route, redirects_to))?;
+            answer.extract::<Option<(u16, Option<String>, String)>>(py)
+        });
+        let refusal = match answer {
+            Ok(answer) => answer
+                .map(|(status, code, message)| Refusal { status, error: code.map(|code| (code, message)) }),
+            // Not knowing whether an interface may serve something is a reason not to.
+            Err(error) => {
+                return Some(Refusal {
+                    status: 500,
+                    error: Some(("InternalError".into(), error.to_string())),
+                });
+            }
+        };
+        let mut asked = self.asked.lock();
+        if asked.len() >= MAX_ASKED {
+            asked.clear();
+        }
+        asked.insert(key, refusal.clone());
+        refusal
     }
 }
 
@@ -41,8 +83,13 @@ fn log(target: Option<LogTarget>) -> PyResult<Arc<dyn AppLog>> {
 pub(crate) fn app_first(
     node: &Node,
     target: Option<LogTarget>,
+    gate: Option<Py<PyAny>>,
     others: Arc<dyn Handler>,
 ) -> PyResult<Arc<dyn Handler>> {
-    let app = App::new(Arc::clone(node.sequencer()), Arc::clone(node.files()), log(target)?);
+    let gate: Arc<dyn Gate> = match gate {
+        Some(gate) => Arc::new(PyGate { gate, asked: Mutex::default() }),
+        None => Arc::new(Open),
+    };
+    let app = App::new(Arc::clone(node.sequencer()), Arc::clone(node.files()), log(target)?, gate);
     Ok(Arc::new(AppFirst { app, others }))
 }

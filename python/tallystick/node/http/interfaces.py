@@ -63,6 +63,20 @@ class InterfaceRules:
             return not self.unsecured
         return any(pattern.fullmatch(path_template) for pattern in self.accepted_endpoints)
 
+    def refuses_application(self, path_template: str, redirects_to: str) -> tuple[int, str | None, str] | None:
+        """Why an endpoint of the application is not served here: status, error code (None: no body), message.
+
+        Args:
+            path_template: with prefix.
+            redirects_to: the endpoint's redirection strategy.
+        """
+        if not self.accepts(path_template):
+            return 503, None, ""
+        if self.redirects and redirects_to == "to_backup":
+            # One node is its own primary, so there is nobody to send the client to.
+            return 503, "BackupNotFound", "No backup found to redirect to."
+        return None
+
     def offers(self, feature: str) -> bool:
         """Whether it has opted in to an operator feature."""
         return self.operator_features is None or feature in self.operator_features

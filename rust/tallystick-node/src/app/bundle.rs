@@ -53,6 +53,8 @@ struct Properties {
     authn_policies: Vec<serde_json::Value>,
     #[serde(default = "read_write")]
     mode: Mode,
+    #[serde(default = "to_primary")]
+    redirection_strategy: String,
     #[serde(default)]
     interpreter_reuse: Option<Reuse>,
 }
@@ -60,6 +62,10 @@ struct Properties {
 #[derive(Debug, Deserialize)]
 struct Reuse {
     key: String,
+}
+
+fn to_primary() -> String {
+    "to_primary".to_owned()
 }
 
 fn read_write() -> Mode {
@@ -77,6 +83,8 @@ pub(super) struct Endpoint {
     /// Policies, or why they cannot be applied.
     pub(super) policies: Result<Vec<Policy>, String>,
     pub(super) mode: Mode,
+    /// Where a node that is not the right one sends clients.
+    pub(super) redirects_to: String,
     pub(super) reuse: Option<String>,
 }
 
@@ -186,6 +194,7 @@ fn endpoints(state: &State) -> Result<Vec<(String, Endpoint)>, String> {
             function: properties.js_function,
             policies: properties.authn_policies.iter().map(Policy::parse).collect(),
             mode: properties.mode,
+            redirects_to: properties.redirection_strategy,
             reuse: properties.interpreter_reuse.map(|reuse| reuse.key),
         };
         all.push((path, endpoint));

@@ -10,7 +10,7 @@ use tallystick_js::app::{AppReply, AppRequest, Call, Data, Executed, Failure, Hi
 
 use super::bundle::{Endpoint, FLUSH, Found, Mode, SINGLETON, Snapshot};
 use super::host::Host;
-use super::reply::{Code, answer as answer_of, error, failed};
+use super::reply::{Code, answer as answer_of, error, failed, refused};
 use super::{App, Step, auth, find};
 use crate::http::{Request, Response};
 use crate::kv::{Context, Transaction};
@@ -48,6 +48,12 @@ pub(super) fn answer(app: &Arc<App>, request: &Request, path: &str) -> Option<Re
         }
         if !snapshot.open {
             return Some(not_open());
+        }
+        let endpoint = found.endpoint;
+        if let Some(refusal) =
+            app.gate.refusal(&request.session.interface, &endpoint.route, &endpoint.redirects_to)
+        {
+            return Some(refused(refusal));
         }
         if let Some(answer) = attempt(app, request, &snapshot, found, transaction) {
             return Some(answer);

@@ -40,6 +40,32 @@ pub trait AppLog: Send + Sync + 'static {
     fn wants(&self, level: LogLevel) -> bool;
 }
 
+/// Why an interface does not serve an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Status code.
+    pub status: u16,
+    /// Error code and message; without them the answer has no body.
+    pub error: Option<(String, String)>,
+}
+
+/// Rules of interfaces. What it says about an endpoint must not change.
+pub trait Gate: Send + Sync + 'static {
+    /// Why `interface` does not serve the endpoint with path template `route` and redirection strategy
+    /// `redirects_to`; `None` if it does.
+    fn refusal(&self, interface: &str, route: &str, redirects_to: &str) -> Option<Refusal>;
+}
+
+/// A gate that lets everything through.
+#[derive(Clone, Copy, Debug)]
+pub struct Open;
+
+impl Gate for Open {
+    fn refusal(&self, _interface: &str, _route: &str, _redirects_to: &str) -> Option<Refusal> {
+        None
+    }
+}
+
 /// The application of one node.
 pub struct App {
     sequencer: Arc<Sequencer>,
@@ -48,6 +74,7 @@ pub struct App {
     certificates: auth::Certificates,
     keys: jwt::Keys,
     log: Arc<dyn AppLog>,
+    gate: Arc<dyn Gate>,
 }
 
 impl std::fmt::Debug for App {
@@ -59,7 +86,12 @@ impl std::fmt::Debug for App {
 impl App {
     /// The application over a node's data plane.
     #[must_use]
-    pub fn new(sequencer: Arc<Sequencer>, files: Arc<LedgerFiles>, log: Arc<dyn AppLog>) -> Arc<Self> {
+    pub fn new(
+        sequencer: Arc<Sequencer>,
+        files: Arc<LedgerFiles>,
+        log: Arc<dyn AppLog>,
+        gate: Arc<dyn Gate>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             history: History::new(Arc::clone(&sequencer), files),
             sequencer,
@@ -67,6 +99,7 @@ impl App {
             certificates: auth::Certificates::default(),
             keys: jwt::Keys::default(),
             log,
+            gate,
         })
     }
 

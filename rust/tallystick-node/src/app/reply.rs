@@ -3,6 +3,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use tallystick_js::app::{AppReply, Failure};
 
+use super::Refusal;
 use super::bundle::Options;
 use crate::http::Response;
 
@@ -39,6 +40,18 @@ pub(super) fn error_with(status: StatusCode, code: Code, message: &str, details:
     }
     Response::new(status, json!({ "error": error }).to_string())
         .with(header::CONTENT_TYPE, "application/json")
+}
+
+/// An answer of an interface that does not serve the endpoint.
+pub(super) fn refused(refusal: Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    match refusal.error {
+        None => Response::new(status, ""),
+        Some((code, message)) => {
+            let body = json!({ "error": { "code": code, "message": message } });
+            Response::new(status, body.to_string()).with(header::CONTENT_TYPE, "application/json")
+        }
+    }
 }
 
 /// Headers that only the server itself may set: they say where the answer ends.
