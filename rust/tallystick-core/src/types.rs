@@ -40,11 +40,14 @@ fn parse_canonical_u64(text: &str) -> Option<u64> {
 /// Lower-case hexadecimal text of `bytes`.
 #[must_use]
 pub fn to_hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    // Without the formatter: ids and roots of every signature transaction come through here.
+    let digit = |value: u8| char::from(if value < 10 { b'0' + value } else { b'a' - 10 + value });
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
+    text
 }
 
 /// Parses exactly 64 lower-case hexadecimal digits.
