@@ -20,7 +20,6 @@ from tallystick.ledger import Ledger
 from tallystick.node import tables
 from tallystick.node.effects import EffectError
 from tallystick.node.historical import History
-from tallystick.node.http.context import CommitOptions
 from tallystick.node.keys import decrypt_secret
 from tallystick.node.startup import StartError
 from tallystick.node.state import NodeState
@@ -55,14 +54,7 @@ def _hand_in(node: StartedNode, index: int, share: bytes | None = None) -> bool:
     member = node.members[index]
     encrypted = _json(node, tables.RECOVERY_SHARES)["encrypted_shares"][member.id]
     plain = share or decrypt_secret(member.encryption, base64.b64decode(encrypted))
-    tx, options = node.node.runtime.begin(), CommitOptions()
-    recovery = node.node.recovery
-    assert recovery is not None
-    submitted = recovery.submit(tx, member.id, plain)
-    if submitted.is_enough:
-        recovery.begin_private(tx, options)
-    node.settle(node.node.commit(tx, options))
-    return submitted.is_enough
+    return node.hand_in(member.id, plain)
 
 
 def _propose_opening(node: StartedNode, before: StartedNode) -> None:

@@ -22,7 +22,6 @@ from tallystick.ledger import Ledger
 from tallystick.node import tables
 from tallystick.node.attestation import VirtualProvider
 from tallystick.node.config import parse_config
-from tallystick.node.http.context import CommitOptions
 from tallystick.node.keys import decrypt_secret
 from tallystick.node.log import Level, Log
 from tallystick.node.startup import StartError, start_node
@@ -63,8 +62,6 @@ def _take_over(directory: Path, ledger: Path, certificate: Path) -> StartedNode:
 
 
 def _hand_in_all(service: StartedNode, keys: list[Path]) -> None:
-    recovery = service.node.recovery
-    assert recovery is not None
     shares = tables.get_json(service.node.runtime.begin(), tables.RECOVERY_SHARES)["encrypted_shares"]
     for path in keys:
         key = load_pem_private_key(path.read_bytes(), None)
@@ -74,12 +71,7 @@ def _hand_in_all(service: StartedNode, keys: list[Path]) -> None:
                 share = decrypt_secret(key, base64.b64decode(encrypted))
             except FormatError:
                 continue
-            tx, options = service.node.runtime.begin(), CommitOptions()
-            submitted = recovery.submit(tx, member_id, share)
-            if submitted.is_enough:
-                recovery.begin_private(tx, options)
-            service.settle(service.node.commit(tx, options))
-            if submitted.is_enough:
+            if service.hand_in(member_id, share):
                 return
     raise AssertionError("not enough shares")
 

@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from tallystick._native import ConflictError, NodeTransaction
 from tallystick.node import tables
 from tallystick.node.attestation import VirtualProvider
 from tallystick.node.certificates import parse_subject, self_signed
@@ -96,14 +97,40 @@ class StartedNode:
             tx.set(table, key, value)
         return self.node.commit(tx)
 
+    def run(self, work: Callable[[NodeTransaction, CommitOptions], Any]) -> tuple[TxId, Any]:
+        """Does something in a transaction, again when the node's own transactions came first."""
+        while True:
+            tx, options = self.node.runtime.begin(), CommitOptions()
+            value = work(tx, options)
+            try:
+                return self.node.commit(tx, options), value
+            except ConflictError:
+                continue
+
     def effect(self, name: str, *args: object) -> tuple[TxId, Any]:
         """Calls a privileged function in a transaction of its own."""
-        tx = self.node.runtime.begin()
-        options = CommitOptions()
-        # Governance always writes something besides; flags of a transaction without writes would mean nothing.
-        tx.set("public:proposal", b"action", name.encode())
-        value = self.node.effects.call(tx, name, list(args), options)
-        return self.node.commit(tx, options), value
+
+        def call(tx: NodeTransaction, options: CommitOptions) -> Any:
+            # Governance always writes something besides; flags of a transaction without writes would mean nothing.
+            tx.set("public:proposal", b"action", name.encode())
+            return self.node.effects.call(tx, name, list(args), options)
+
+        return self.run(call)
+
+    def hand_in(self, member_id: str, share: bytes) -> bool:
+        """A member hands in its recovery share; whether that was enough."""
+        recovery = self.node.recovery
+        assert recovery is not None
+
+        def submit(tx: NodeTransaction, options: CommitOptions) -> bool:
+            submitted = recovery.submit(tx, member_id, share)
+            if submitted.is_enough:
+                recovery.begin_private(tx, options)
+            return submitted.is_enough
+
+        txid, enough = self.run(submit)
+        self.settle(txid)
+        return bool(enough)
 
     def settle(self, txid: TxId | None = None) -> None:
         """Waits until everything until now, or a transaction, is committed."""
