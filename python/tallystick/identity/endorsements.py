@@ -22,7 +22,7 @@ from tallystick._native import CoseSign1, PublicKey, cbor_decode
 from tallystick.errors import FormatError, VerificationError
 from tallystick.types import TxId
 
-__all__ = ["Endorsement", "VerifiedEndorsement", "parse_endorsements", "verify_endorsement_record"]
+__all__ = ["Endorsement", "Epoch", "VerifiedEndorsement", "parse_endorsements", "verify_endorsement_record"]
 
 # A service is recovered a handful of times; a thousand recoveries are beyond any history.
 _MAX_ENDORSEMENTS = 1000
@@ -32,8 +32,31 @@ _CWT_CLAIMS_HEADER = 15
 _ISSUED_AT_CLAIM = 6
 
 
+class Epoch:
+    """The part of a ledger that one service identity wrote.
+
+    Attributes:
+        begin: its first transaction.
+        end: its last one; None while it goes on.
+    """
+
+    begin: TxId
+    end: TxId | None
+
+    def follows(self, older: Epoch) -> bool:
+        """Whether it starts where ``older`` ends: the next seqno, and two views on, as a recovery does."""
+        return (
+            older.end is not None and self.begin.seqno == older.end.seqno + 1 and self.begin.view == older.end.view + 2
+        )
+
+    @property
+    def epoch(self) -> str:
+        """It, for people."""
+        return f"{self.begin} to {self.end}" if self.end is not None else f"{self.begin} and later"
+
+
 @dataclass(frozen=True)
-class Endorsement:
+class Endorsement(Epoch):
     """One parsed endorsement; its signature is not verified.
 
     Attributes:
@@ -106,17 +129,6 @@ class Endorsement:
         if self.end is None or not self.begin.seqno <= txid.seqno <= self.end.seqno:
             return False
         return self.begin.view <= txid.view <= self.end.view
-
-    def follows(self, older: Endorsement) -> bool:
-        """Whether this epoch starts where ``older`` ends: the next seqno, and two views on, as a recovery does."""
-        return (
-            older.end is not None and self.begin.seqno == older.end.seqno + 1 and self.begin.view == older.end.view + 2
-        )
-
-    @property
-    def epoch(self) -> str:
-        """The epoch, for people."""
-        return f"{self.begin} to {self.end}" if self.end is not None else f"{self.begin} and later"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from tallystick._native import PublicKey
 from tallystick.errors import VerificationError
-from tallystick.identity.endorsements import Endorsement
+from tallystick.identity.endorsements import Endorsement, Epoch
 from tallystick.identity.trust_anchor import TrustAnchor
 from tallystick.types import TxId
 
@@ -27,7 +27,7 @@ __all__ = ["ClaimedKey", "IdentityEvidence", "OpenedKey", "ServiceKey", "Service
 
 
 @dataclass(frozen=True)
-class OpenedKey:
+class OpenedKey(Epoch):
     """A link forwards: members of a believed life opened the service under this newer key.
 
     Who makes one has verified it against the caller's anchor (``audit/identity_bundle.py``): that takes the whole
@@ -50,17 +50,6 @@ class OpenedKey:
         if txid.seqno < self.begin.seqno or txid.view < self.begin.view:
             return False
         return self.end is None or (txid.seqno <= self.end.seqno and txid.view <= self.end.view)
-
-    def follows(self, older: Endorsement) -> bool:
-        """Whether this life starts where ``older`` ends (:meth:`Endorsement.follows`)."""
-        return (
-            older.end is not None and self.begin.seqno == older.end.seqno + 1 and self.begin.view == older.end.view + 2
-        )
-
-    @property
-    def epoch(self) -> str:
-        """The life, for people."""
-        return f"{self.begin} to {self.end}" if self.end is not None else f"{self.begin} and later"
 
 
 @dataclass(frozen=True)
