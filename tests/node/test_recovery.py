@@ -281,3 +281,34 @@ def test_receipts_of_every_life_verify_under_the_last_identity(
             [result] = ReceiptVerifier(anchor, endorsements=links).audit([("r", document)], [Expected(txid=txid)])
             assert result.verdict is Verdict.VERIFIED, result.findings
     again.stop()
+
+
+def test_a_service_that_signs_in_cose_only_comes_back(tmp_path: Path, second: Path, peer_python: Path) -> None:
+    mode = {"delay": "50ms", "mode": "CoseOnly"}
+    first = tmp_path / "cose"
+    first.mkdir()
+    lost = _lived(first, ledger_signatures=mode)
+    node = _recover_fully(second, lost, ledger_signatures=mode)
+    assert node.node.runtime.begin().get(PRIVATE, b"b") == b"3"
+    node.stop()
+    assert _audit(node, lost).verdict is Verdict.VERIFIED
+    assert ask(peer_python, "verify", node.ledger)["verdict"] == "verified"
+
+
+def test_a_recovery_that_was_given_up_leaves_the_ledger_as_it_was(
+    lost: StartedNode, second: Path, tmp_path: Path
+) -> None:
+    given_up = recover(second, lost)
+    created = given_up.node.create_txid
+    given_up.stop()
+    assert any(path.name.endswith(".recovery") for path in given_up.ledger.iterdir())
+    given_up.service_certificate.write_bytes(lost.service_certificate.read_bytes())
+    third = tmp_path / "third"
+    third.mkdir()
+    node = _recover_fully(third, given_up)
+    assert node.node.create_txid == created
+    tx = node.node.runtime.begin()
+    assert (tx.get(PRIVATE, b"a"), tx.get(PRIVATE, b"b")) == (b"2", b"3")
+    node.stop()
+    assert any(path.name.endswith(".recovery.ignored") for path in node.ledger.iterdir())
+    assert _audit(node, lost).verdict is Verdict.VERIFIED
