@@ -4,6 +4,7 @@
 //! certificate is asked for and never judged here: whoever holds its key is named to the handler.
 
 mod error;
+mod refusals;
 mod server;
 mod tls;
 

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use super::refusals::Refusing;
 use super::tls::{TlsError, TlsIdentity, server_config};
 use super::{Handler, Request, Response, Session, odata};
 
@@ -400,7 +401,7 @@ async fn serve<Stream>(
         seen.fetch_add(1, Ordering::Relaxed);
         respond(request, Arc::clone(&session), Arc::clone(&listening), over_soft_cap)
     });
-    let io = TokioIo::new(stream);
+    let io = TokioIo::new(Refusing::new(stream));
     let connection = async {
         if http2 {
             let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -427,9 +428,21 @@ async fn serve<Stream>(
         () = idle(limits.idle_timeout, &activity) => return,
         _ = stopped.changed() => return,
     };
-    if outcome.is_err_and(|error| error.is_parse()) {
-        counters.parsing.fetch_add(1, Ordering::Relaxed);
+    match outcome {
+        Err(error) if is_header_too_large(&error) => {
+            counters.header_too_large.fetch_add(1, Ordering::Relaxed);
+        }
+        Err(error) if error.is_parse() => {
+            counters.parsing.fetch_add(1, Ordering::Relaxed);
+        }
+        _ => {}
     }
+}
+
+/// Whether the library gave up on headers because of their number or size. A name that is longer than any that it
+/// can represent is "internal" to it; nothing else that a client sends is.
+fn is_header_too_large(error: &hyper::Error) -> bool {
+    error.is_parse_too_large() || (error.is_parse() && error.to_string().contains("internal error"))
 }
 
 /// Returns when no request has begun for `timeout`.
