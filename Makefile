@@ -119,7 +119,7 @@ fuzz-all:  ## fuzz every target for some seconds: make fuzz-all SECONDS=3600
 	$(BIN)/python rust/fuzz/seeds.py rust/fuzz/corpus $(SEEDS)
 	@mkdir -p rust/fuzz/artifacts
 	@ls rust/fuzz/fuzz_targets | sed 's/\.rs$$//' | xargs -P $(FUZZ_JOBS) -I TARGET sh -c \
-	  '$(FUZZ_BUILD)/TARGET -max_total_time=$(SECONDS) -rss_limit_mb=1500 -timeout=30 -print_final_stats=1 \
+	  'mkdir -p rust/fuzz/corpus/TARGET && $(FUZZ_BUILD)/TARGET -max_total_time=$(SECONDS) -rss_limit_mb=1500 -timeout=30 -print_final_stats=1 \
 	    -artifact_prefix=rust/fuzz/artifacts/TARGET- rust/fuzz/corpus/TARGET > rust/fuzz/artifacts/TARGET.log 2>&1 \
 	    && echo "TARGET: nothing found, $$(sed -n "s/^stat::number_of_executed_units: *//p" rust/fuzz/artifacts/TARGET.log) runs" \
 	    || { echo "TARGET: FAILED, see rust/fuzz/artifacts/TARGET.log"; exit 255; }'

@@ -52,6 +52,7 @@ def demonstration(directory: Path) -> Iterator[Seed]:
         if style in ("6.x", "7.x"):
             receipt = cose_receipt(service, seqno)
             yield "cose_receipt", receipt
+            yield "cbor", receipt
             yield from inclusion_proofs(receipt)
             yield "snapshot", take_snapshot(service).entry
     key, full, shares = _native.split_shares(3, 2)
