@@ -12,6 +12,7 @@ pub mod api;
 mod api_crypto;
 pub mod app;
 pub mod calls;
+mod constitution;
 pub mod crypto;
 pub mod engine;
 pub mod governance;

@@ -8,6 +8,7 @@ use super::host::{AppHost, HistoricalState, LogLevel, SharedSlot, Slot};
 use super::kv::Tables;
 use crate::api::{self, Kept, buffer, exactly, keep, native, new_buffer, text};
 use crate::api_crypto::{self, Notice};
+use crate::constitution::validate_constitution;
 use crate::engine::Budget;
 
 /// Longest line that `console` hands on, bytes: scripts choose it freely.
@@ -66,7 +67,7 @@ pub(super) fn install(ctx: &Ctx<'_>, slot: &SharedSlot) -> Result<Handles> {
     install_switches(ctx, &ccf, slot)?;
     let gov = Object::new(ctx.clone())?;
     native(ctx, &gov, "validateConstitution", 1, |ctx, arguments| {
-        api::validate_constitution(ctx, &text(ctx, arguments, 0)?, &Budget::default())
+        validate_constitution(ctx, &text(ctx, arguments, 0)?, &Budget::default())
     })?;
     ccf.set("gov", gov)?;
     // Older versions started programs on the host here. The object remains so that its absence breaks nobody.
