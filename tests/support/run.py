@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tallystick import network
 from tallystick.cli.main import main
 
 
@@ -28,8 +29,13 @@ class Outcome:
 def tallystick(*arguments: str | Path) -> Outcome:
     """Runs ``tallystick ARGUMENTS``."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        exit_code = main([str(argument) for argument in arguments])
+    was_offline = network._State.offline
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            exit_code = main([str(argument) for argument in arguments])
+    finally:
+        # A command that goes offline ends with its process; here other tests come after it.
+        network._State.offline = was_offline
     return Outcome(exit_code, out.getvalue(), err.getvalue())
 
 
