@@ -479,6 +479,33 @@ fn stops_hostile_scripts_and_serves_the_next_call() {
 }
 
 #[test]
+fn limits_too_small_for_anything_fail_in_words() {
+    let source = "function deep(n) { return n === 0 ? 0 : deep(n - 1) + 1; }
+        export function f(request) { return { body: deep(Number(request.body.text())) }; }";
+    let mut machine = Machine::fresh(&set(&[("m.js", source)]), "/m.js", &small()).unwrap();
+    for budget in [
+        Budget { stack_bytes: 100, ..small() },
+        Budget { stack_bytes: 0, ..small() },
+        Budget { heap_bytes: 100, ..small() },
+        Budget { heap_bytes: 1, ..small() },
+        Budget { time: Duration::ZERO, ..small() },
+    ] {
+        let (_, outcome) = call_within(&mut machine, TestHost::default(), "1", budget);
+        match outcome {
+            Err(Failure::TimedOut) => assert_eq!(budget.time, Duration::ZERO),
+            Err(Failure::Exception { .. }) => {}
+            Ok(_) => assert_eq!(budget.stack_bytes, 0, "{budget:?}"),
+            other => panic!("{budget:?}: {other:?}"),
+        }
+        assert_eq!(call_on(&mut machine, TestHost::default(), "3").1.unwrap().body, b"3");
+    }
+    let deep = call_within(&mut machine, TestHost::default(), "100000", small()).1;
+    assert!(
+        matches!(deep, Err(Failure::Exception { reason, .. }) if reason == "InternalError: stack overflow")
+    );
+}
+
+#[test]
 fn an_interpreter_may_change_threads() {
     let source =
         "export function f() { return { body: (function g(n) { return n ? g(n - 1) + 1 : 0; })(300) }; }";

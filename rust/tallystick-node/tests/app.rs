@@ -242,6 +242,7 @@ fn logging(name: &str) -> Fixture {
             ("GET", "/loop", endpoint("loop")),
             ("GET", "/count", endpoint("count")),
             ("GET", "/reused", with(endpoint("count"), "interpreter_reuse", json!({ "key": "k" }))),
+            ("GET", "/other", with(endpoint("count"), "interpreter_reuse", json!({ "key": "l" }))),
             ("GET", "/whole/{a}/{b}", readonly("whole")),
             ("GET", "/user", with(endpoint("caller"), "authn_policies", json!(["user_cert", "jwt"]))),
             ("GET", "/nobody", with(endpoint("caller"), "authn_policies", json!([]))),
@@ -381,6 +382,12 @@ fn interpreters_are_reused_only_where_asked_and_until_flushed() {
     let bodies = |target: &str| (0..3).map(|_| text(&fixture.get(target))).collect::<Vec<_>>();
     assert_eq!(bodies("/app/count"), ["1", "1", "1"]);
     assert_eq!(bodies("/app/reused"), ["1", "2", "3"]);
+    assert_eq!(text(&fixture.get("/app/other")), "1");
+    let least = json!({ "max_cached_interpreters": 1 });
+    fixture.put("public:ccf.gov.js_runtime_options", &[0; 8], least.to_string().as_bytes());
+    assert_eq!(text(&fixture.get("/app/reused")), "1");
+    assert_eq!(text(&fixture.get("/app/other")), "1");
+    assert_eq!(text(&fixture.get("/app/other")), "2");
     fixture.put("public:ccf.gov.interpreter.flush", &[0; 8], b"true");
     assert_eq!(bodies("/app/reused"), ["1", "2", "3"]);
     fixture.install(

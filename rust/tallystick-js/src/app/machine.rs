@@ -32,6 +32,10 @@ const COLLECT_ABOVE_BYTES: usize = 4 << 20;
 const MAX_STACK_BYTES: usize = 12 << 20;
 /// Stack that a thread needs to run any call.
 pub const THREAD_STACK_BYTES: usize = 16 << 20;
+/// What this engine says when the stack is used up.
+const OVERFLOW: &str = "RangeError: Maximum call stack size exceeded";
+/// What CCF's engine says then.
+const CCF_OVERFLOW: &str = "InternalError: stack overflow";
 /// Jobs that a call may leave behind before it is given up.
 const MAX_PENDING_JOBS: usize = 1_000_000;
 
@@ -348,7 +352,8 @@ impl Inner {
         if self.slot.interrupted.get() {
             return Failure::TimedOut;
         }
-        Failure::Exception { reason: clipped(reason), trace: trace.map(clipped) }
+        let reason = if reason == OVERFLOW { CCF_OVERFLOW.to_owned() } else { clipped(reason) };
+        Failure::Exception { reason, trace: trace.map(clipped) }
     }
 
     fn bad_reply(&self, ctx: &Ctx<'_>, bad: BadReply) -> Failure {

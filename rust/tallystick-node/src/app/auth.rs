@@ -251,14 +251,10 @@ impl Presented {
         };
         let now = i64::try_from(now_seconds()).unwrap_or(i64::MAX);
         if now < first {
-            return Err(format!(
-                "Certificate is not valid yet: its validity begins at {first} (seconds since 1970)"
-            ));
+            return Err(format!("Certificate is not valid yet: Not Before is {first} (seconds since 1970)"));
         }
         if now > last {
-            return Err(format!(
-                "Certificate has expired: its validity ended at {last} (seconds since 1970)"
-            ));
+            return Err(format!("Certificate has expired: Not After is {last} (seconds since 1970)"));
         }
         Ok(())
     }

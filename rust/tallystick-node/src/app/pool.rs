@@ -23,6 +23,17 @@ struct Reused {
     clock: u64,
 }
 
+impl Reused {
+    /// Drops those that were not used for longest, until `most` are left.
+    fn trim(&mut self, most: usize) {
+        while self.by_key.len() > most {
+            let oldest = self.by_key.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone());
+            let Some(oldest) = oldest else { return };
+            self.by_key.remove(&oldest);
+        }
+    }
+}
+
 impl Pools {
     /// Runs `body` in an interpreter in which `module` was just evaluated, and nothing else happened.
     pub(super) fn fresh<R>(
@@ -67,6 +78,8 @@ impl Pools {
         }
         let machine = {
             let mut reused = self.reused.lock();
+            // The limit may have been lowered since.
+            reused.trim(limit);
             reused.clock += 1;
             let now = reused.clock;
             if let Some((used, machine)) = reused.by_key.get_mut(key) {
@@ -74,12 +87,7 @@ impl Pools {
                 Arc::clone(machine)
             } else {
                 let machine = Arc::new(Mutex::new(Machine::reusable(modules, budget)?));
-                while reused.by_key.len() >= limit {
-                    let oldest =
-                        reused.by_key.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone());
-                    let Some(oldest) = oldest else { break };
-                    reused.by_key.remove(&oldest);
-                }
+                reused.trim(limit - 1);
                 reused.by_key.insert(key.to_owned(), (now, Arc::clone(&machine)));
                 machine
             }
