@@ -109,3 +109,31 @@ def test_ccf_recovers_what_our_node_wrote(js_generic: Path, tmp_path: Path, from
     assert verdict["verdict"] == "verified"
     assert len(verdict["identities"]) == 2
     _verdict("gov", "verify", ledger, "--service-cert", str(ours.service_certificate))
+
+
+def _take_over(executable: tuple[str | Path, ...], lost: RunningNode, directory: Path) -> RunningNode:
+    """Another node over a copy of the lost one's ledger."""
+    shutil.copytree(lost.ledger, directory / "ledger")
+    return start_node(executable, directory, configuration(recover_command(lost.service_certificate)))
+
+
+def test_our_node_and_ccf_take_over_from_each_other(js_generic: Path, tmp_path: Path) -> None:
+    consortium = Consortium.create(tmp_path / "keys", members=3)
+    config = configuration(start_command(consortium, constitution_files()))
+    with start_node((js_generic,), tmp_path / "1-ccf", config) as first:
+        open_service(first, consortium, read_bundle(APP))
+        _committed(first, _write(first, consortium, range(10)))
+        first.stop()
+    lost = first
+    for turn, executable in enumerate((OUR_NODE, (js_generic,), OUR_NODE), start=1):
+        with _take_over(executable, lost, tmp_path / f"{turn + 1}-{'ours' if turn % 2 else 'ccf'}") as node:
+            recover_service(node, consortium, lost.service_certificate)
+            for number in range(10 * turn):
+                assert _read(node, consortium, number) == f"record {number}"
+            _committed(node, _write(node, consortium, range(10 * turn, 10 * turn + 10)))
+            node.stop()
+        lost = node
+    verdict = _verdict("verify", str(lost.ledger), "--uncommitted", "--service-cert", str(first.service_certificate))
+    assert verdict["verdict"] == "verified"
+    assert len(verdict["identities"]) == 4
+    _verdict("gov", "verify", str(lost.ledger), "--uncommitted", "--service-cert", str(first.service_certificate))
