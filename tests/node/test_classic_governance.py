@@ -53,9 +53,9 @@ def test_the_life_of_a_service(service: LiveService) -> None:
     assert early.error == (403, "AuthorizationFailed")
     for member in service.members:
         der = x509.load_pem_x509_certificate(member.certificate.encode()).public_bytes(Encoding.DER)
-        # Either the certificate of the connection or a signature says who asks.
-        digest = script.send("POST", "/ack/update_state_digest", der).json()
-        assert script.post(member, "/ack/update_state_digest", "state_digest").json() == digest
+        # Either the certificate of the connection or a signature says who asks. A signature may come in between.
+        assert len(script.send("POST", "/ack/update_state_digest", der).json()["state_digest"]) == 64
+        digest = script.post(member, "/ack/update_state_digest", "state_digest").json()
         assert script.post(member, "/ack", "ack", {"state_digest": "ab"}).error == (400, "StateDigestMismatch")
         assert script.post(member, "/ack", "ack", digest).status == 204
     assert script.get("/members").json()[second.id]["status"] == "Active"
