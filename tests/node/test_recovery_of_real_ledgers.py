@@ -102,3 +102,30 @@ def test_it_goes_on(name: str, shared_data: Path, tmp_path: Path, peer_python: P
 def test_ledgers_of_the_first_version_are_refused_in_words(name: str, ledgers: Path, tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"as in CCF 1\.x"):
         _take_over(tmp_path, ledgers / name / "ledger", ledgers / name / "common" / "service_cert.pem")
+
+
+def test_committed_chunks_may_lie_in_directories_that_are_only_read(ccf_built: Path, tmp_path: Path) -> None:
+    archive, own = tmp_path / "archive", tmp_path / "ledger"
+    shutil.copytree(ccf_built / "js1" / "ledger", archive)
+    own.mkdir()
+    for path in archive.iterdir():
+        if not path.name.endswith(".committed"):
+            path.rename(own / path.name)
+    before = {path.name: path.read_bytes() for path in archive.iterdir()}
+    document = configuration(tmp_path)
+    document["ledger"] = {"directory": str(own), "read_only_directories": [str(archive)]}
+    document["command"] = {
+        "type": "Recover",
+        "service_certificate_file": str(tmp_path / "service_cert.pem"),
+        "recover": {"previous_service_identity_file": str(ccf_built / "js1" / "service-cert-renewed.pem")},
+    }
+    provider = VirtualProvider(Path(__file__), tmp_path)
+    log = Log(Level.DEBUG, stream=io.StringIO())
+    running = start_node(parse_config(document), lambda _node: nothing_here, log=log, provider=provider)
+    try:
+        assert str(running.node.create_txid) == "4.1195"
+        assert running.node.runtime.read_entry(1)
+        assert running.node.runtime.read_entry(1194)
+    finally:
+        running.stop()
+    assert {path.name: path.read_bytes() for path in archive.iterdir()} == before
