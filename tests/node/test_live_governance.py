@@ -531,6 +531,15 @@ def test_operators_act_alone(tmp_path: Path, people: list[Identity]) -> None:
     audited(service)
 
 
+def test_a_service_that_signs_with_cose_alone(tmp_path: Path, people: list[Identity], outsider: Identity) -> None:
+    service = LiveService(tmp_path / "node", people, signatures="CoseOnly")
+    service.open()
+    added = service.pass_proposal(("set_member", {"cert": outsider.certificate}))
+    assert added.json()["proposalState"] == "Accepted"
+    assert service.acknowledge(outsider).status == 204
+    audited(service)
+
+
 def test_a_service_with_actions_of_its_own(tmp_path: Path, people: list[Identity], repository: Path) -> None:
     """The example of the documentation."""
     example = (repository / "docs" / "constitutions.md").read_text().split("```js\n")[1].split("```")[0]

@@ -131,6 +131,8 @@ class LiveService:
         members: who starts the service.
         constitution: its pieces.
         threshold: recovery threshold.
+        signatures: which signatures the ledger gets.
+        options: further options of the service configuration.
     """
 
     def __init__(
@@ -140,6 +142,7 @@ class LiveService:
         *,
         constitution: Sequence[Path] | None = None,
         threshold: int = 1,
+        signatures: str = "Dual",
         **options: object,
     ) -> None:
         self.directory = directory
@@ -169,7 +172,7 @@ class LiveService:
             "command": {"type": "Start", "start": start, "service_certificate_file": str(directory / "service.pem")},
             "ledger": {"directory": str(self.ledger), "chunk_size": "100KB"},
             "snapshots": {"directory": str(directory / "snapshots")},
-            "ledger_signatures": {"tx_count": 100, "delay": "20ms"},
+            "ledger_signatures": {"tx_count": 100, "delay": "20ms", "mode": signatures},
             "output_files": {
                 "node_certificate_file": str(directory / "node.pem"),
                 "pid_file": str(directory / "node.pid"),
