@@ -200,9 +200,9 @@ def check_validity(der: bytes, now: datetime) -> None:
         raise AuthenticationError("Could not parse the caller's certificate") from None
     now = now.astimezone(timezone.utc)
     if now < first:
-        raise AuthenticationError(f"Certificate is not valid yet: its validity begins at {first.isoformat()}")
+        raise AuthenticationError(f"Certificate is not yet valid: its Not Before is {first.isoformat()}")
     if now > last:
-        raise AuthenticationError(f"Certificate has expired: its validity ended at {last.isoformat()}")
+        raise AuthenticationError(f"Certificate has expired: its Not After is {last.isoformat()}")
 
 
 def _field(context: Context, table: str, key: str, name: str) -> Any:

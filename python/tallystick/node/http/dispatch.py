@@ -150,6 +150,7 @@ class Dispatcher:
 
     def _run(self, context: Context) -> Reply:
         context.caller = authenticate(context, context.endpoint.policies)
+        accepted = accepted_types(context.request.headers.get("accept"))
         if context.endpoint.versioned:
             check_api_version(context.query)
         try:
@@ -158,6 +159,7 @@ class Dispatcher:
             raise
         except TallystickError as error:
             raise HttpError(500, Code.INTERNAL_ERROR, str(error)) from error
+        _require_acceptable(reply, accepted, context.request.method)
         transaction = context.opened
         if transaction is None or not reply.commits or transaction.untouched:
             return reply
@@ -181,6 +183,42 @@ def split_path(path: str) -> tuple[str, str]:
     if slash and rest and head in _PREFIXES:
         return head, f"/{rest}"
     return "app", path
+
+
+def accepted_types(header: str | None) -> list[str]:
+    """The media ranges of an ``accept`` header (RFC 9110 section 12.5.1), without their parameters; empty: any.
+
+    Raises:
+        HttpError: 400, an entry is no media range.
+    """
+    accepted: list[str] = []
+    for entry in (header or "").split(","):
+        media = entry.split(";", 1)[0].strip().lower()
+        if not media:
+            continue
+        kind, slash, subtype = media.partition("/")
+        if not (kind and slash and subtype):
+            raise HttpError(
+                400,
+                Code.INVALID_HEADER_VALUE,
+                f"Entry in accept header is not a valid MIME type: {media[:64]}",
+            )
+        accepted.append(media)
+    return accepted
+
+
+def _require_acceptable(reply: Reply, accepted: list[str], method: str) -> None:
+    """Refuses JSON for clients that want something else. Nothing that a request changed is undone for that."""
+    kind = next((value for name, value in reply.headers if name == "content-type"), None)
+    if not accepted or method not in ("GET", "HEAD") or kind != JSON_TYPE:
+        return
+    if not {"*/*", "application/*", JSON_TYPE} & set(accepted):
+        raise HttpError(
+            406,
+            Code.UNSUPPORTED_CONTENT_TYPE,
+            "No supported content type in accept header: "
+            f"{', '.join(accepted)[:256]}. Only {JSON_TYPE} is currently supported",
+        )
 
 
 def check_api_version(query: Mapping[str, str]) -> str:

@@ -469,11 +469,12 @@ async fn respond(
 ) -> Result<http::Response<Full<Bytes>>, Infallible> {
     let http2 = session.http2;
     let answer = if over_soft_cap {
-        odata(
+        // It must not go on counting against the sessions that are served.
+        closing(odata(
             StatusCode::SERVICE_UNAVAILABLE,
             "SessionCapExhausted",
             "Service is currently busy and unable to serve new connections",
-        )
+        ))
     } else {
         match read(request, session, &listening).await {
             Ok(request) => {
