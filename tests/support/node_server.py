@@ -107,6 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault == "error":
             self._plain(503, b'{"error":{"code":"x","message":"try later"}}')
+        elif fault == "old":
+            self._plain(404, b'{"error":{"code":"ResourceNotFound","message":"Unknown path: /ledger-chunk."}}')
         elif fault == "loop":
             self._redirect(f"{self.node.url}{self.path}")
         elif parts.path in ("/node/ledger-chunk", "/node/snapshot"):

@@ -309,6 +309,8 @@ class NodeClient:
                 raise _error("download-redirects", "redirect without a location", url)
             return location
         if response.status == 404:
+            if "/ledger-chunk" in parts.path and _reason(body).startswith(_NO_SUCH_PATH):
+                raise _error("node-has-nothing", "the node does not offer ledger chunks: CCF does since 7.0", url)
             return None
         problem = f"status {response.status}: {_reason(body)}"
         if response.status >= 500 or response.status == 429:
@@ -386,6 +388,10 @@ def _sha256(path: Path) -> bytes:
         while block := file.read(_READ_BYTES):
             digest.update(block)
     return digest.digest()
+
+
+# How nodes begin to say that they know no such endpoint, rather than no such file.
+_NO_SUCH_PATH = "Unknown path"
 
 
 def _reason(body: bytes) -> str:

@@ -247,6 +247,13 @@ def test_a_node_without_old_chunks(scene: Scene) -> None:
     assert scene.names() == sorted(served[1:])
 
 
+def test_a_node_of_a_version_without_the_endpoint(scene: Scene) -> None:
+    scene.node.fault = lambda _number, path: "old" if "chunk" in path else None
+    outcome = scene.fetch()
+    assert (outcome.exit_code, "[node-has-nothing]" in outcome.stderr) == (3, True)
+    assert "does not offer ledger chunks" in outcome.stderr
+
+
 def test_a_checkpoint_that_was_lost_is_made_again(scene: Scene) -> None:
     assert scene.fetch().exit_code == 0
     (scene.target / ".tallystick" / "checkpoint.json").unlink()
