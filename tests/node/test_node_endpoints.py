@@ -1,6 +1,7 @@
 """What a node says of itself and of its service, in CCF's shapes."""
 
 import json
+import re
 
 import pytest
 
@@ -197,6 +198,12 @@ def test_version_and_certificate(node):
     assert version["ccf_version"].startswith("ccf-7.")
     assert node.get("/node/self_signed_certificate").json == {"self_signed_certificate": node.self_signed_certificate}
     assert node.get("/node/jwt_keys/refresh/metrics").json == {"attempts": 0, "failures": 0, "successes": 0}
+
+
+def test_the_engine_is_the_one_that_is_built_in(node, repository):
+    # The crate bundles the engine and does not tell its version; whoever raises the one looks up the other.
+    [crate] = re.findall(r'name = "rquickjs-sys"\nversion = "([^"]+)"', (repository / "Cargo.lock").read_text())
+    assert (crate, node.get("/node/version").json["quickjs_version"]) == ("0.14.0", "quickjs-ng-0.16.2")
 
 
 RECORDED = [

@@ -22,8 +22,8 @@ __all__ = ["CCF_VERSION", "add_status_endpoints"]
 CCF_VERSION: Final = "7.0.0"
 """The version of CCF whose interface this is."""
 
-QUICKJS_VERSION: Final = "2024-01-13"
-"""The version of the JavaScript engine's language and bytecode that applications see."""
+QUICKJS_VERSION: Final = "quickjs-ng-0.16.2"
+"""The JavaScript engine. A test holds this to the version of the crate that brings it."""
 
 _BYTECODE: Final = "public:ccf.gov.modules_quickjs_bytecode"
 _RUNTIME_OPTIONS: Final = "public:ccf.gov.js_runtime_options"
