@@ -36,12 +36,14 @@ _VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?"), "<date>"),
     (re.compile(r"\b\d+(\.\d+)? m?s\b"), "<duration>"),
     (re.compile(r"\S*tallystick-demo-\w+"), "<directory>"),
+    (re.compile(r"127\.0\.0\.1:\d+"), "<address>"),
     # When a service signs depends on the clock, and with it the numbers of what comes later.
     (re.compile(r"\b\d+\.\d+\b"), "<txid>"),
     (re.compile(r"\b(transactions|seqno|to|signatures|chunks) \d+"), r"\1 <number>"),
-    (re.compile(r"127\.0\.0\.1:\d+"), "<address>"),
+    (re.compile(r"\b\d+ (transactions|signatures)\b"), r"<number> \1"),
+    (re.compile(r"\bledger_\d+\b"), "<chunk>"),
     # Offsets follow the lengths of DER signatures, which vary by a byte or two.
-    (re.compile(r"\b(offset|size|bytes)(\"?:?) \d+"), r"\1\2 <number>"),
+    (re.compile(r"\b(offset|size|bytes)(\"?:?) +\d+"), r"\1\2 <number>"),
 )
 
 
@@ -75,18 +77,26 @@ class Stage:
         """The block anew: its commands, each with what it prints now (stdout and stderr, as a terminal shows)."""
         lines: list[str] = []
         for command in re.findall(r"^\$ (.*(?:\\\n.*)*)$", text, re.MULTILINE):
-            run = subprocess.run(
-                ["bash", "-c", command],
-                cwd=self._directory, env=self._environment, check=False, timeout=120, encoding="utf-8",
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-            for left_behind in set(re.findall(rf"{TEMPORARY}/tallystick-demo-\w+", run.stdout)):
+            output = self._run(command)
+            for left_behind in set(re.findall(rf"{TEMPORARY}/tallystick-demo-\w+", output)):
                 shutil.rmtree(left_behind, ignore_errors=True)
             if re.fullmatch(r"\. \S+", command):
                 with (self._directory / _SETTINGS).open("a", encoding="utf-8") as settings:
                     settings.write(f"{command}\n")
-            lines += [f"$ {command}", *(line.rstrip() for line in run.stdout.splitlines())]
+            lines += [f"$ {command}", *(line.rstrip() for line in output.splitlines())]
         return "\n".join(lines) + "\n"
+
+    def _run(self, command: str) -> str:
+        # Into a file: a pipe would not end before what the command leaves running in the background does.
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+            subprocess.run(
+                ["bash", "-c", command],
+                cwd=self._directory, env=self._environment, check=False, timeout=120,
+                stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            output.seek(0)
+            # Where this stage happens to stand is nobody's business; readers work in a directory of their own.
+            return output.read().replace(str(self._directory), "~")
 
 
 @contextmanager
