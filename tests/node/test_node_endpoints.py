@@ -2,10 +2,12 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from support.bare_node import ADDRESS, INTERFACE
+from tallystick.node.endpoints.status import metrics
 from tallystick.node.state import NodeState
 from tallystick.node.tables import NODES_INFO, PREVIOUS_IDENTITY, SERVICE_INFO, SINGLETON, json_bytes
 
@@ -149,6 +151,17 @@ def test_metrics(node):
     errors = {"parsing": 0, "request_header_too_large": 0, "request_payload_too_large": 0}
     one = {"active": 0, "errors": errors, "hard_cap": 1010, "peak": 0, "soft_cap": 1000}
     assert sessions == {"active": 0, "interfaces": {INTERFACE: one}, "peak": 0}
+
+
+def test_peaks_of_interfaces_do_not_add_up(node, monkeypatch):
+    two = SimpleNamespace(max_open_sessions_soft=1, max_open_sessions_hard=2)
+    monkeypatch.setattr(node.config, "interfaces", {"a": two, "b": two})
+    seen = [("a", 1, 5, 0, 0, 0), ("b", 2, 3, 0, 0, 0)]
+    context = SimpleNamespace(node=SimpleNamespace(config=node.config, runtime=SimpleNamespace()))
+    context.node.runtime.session_counters = lambda: seen
+    assert json.loads(metrics(context).body)["sessions"]["peak"] == 5
+    seen[0] = ("a", 4, 5, 0, 0, 0)
+    assert json.loads(metrics(context).body)["sessions"]["peak"] == 6
 
 
 def test_memory(node):
