@@ -327,6 +327,11 @@ class TestRequests:
             "service.example", "application/octet-stream",
         )  # fmt: skip
 
+    def test_a_malformed_endpoint_spoils_no_other(self, service):
+        service.node.commit(("public:ccf.gov.endpoints", b"GET /malformed", b"{"))
+        assert service.ask("GET", "/app/malformed").json()["error"]["code"] == "InternalError"
+        assert service.ask("GET", "/app/open").status == 200
+
     def test_claims_reach_the_ledger(self, service):
         answer = service.ask("POST", "/app/write/7", b"value")
         assert (answer.status, answer.body) == (204, b"")

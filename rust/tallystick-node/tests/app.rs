@@ -289,6 +289,10 @@ fn finds_endpoints() {
     assert_eq!((wrong_verb.status.as_u16(), code(&wrong_verb).as_str()), (405, "UnsupportedHttpVerb"));
     assert_eq!(wrong_verb.headers["allow"], "OPTIONS, GET, POST, PUT");
     assert_eq!(fixture.ask(request(Method::OPTIONS, "/app/log/7", "")).status, 204);
+    fixture.put("public:ccf.gov.endpoints", b"GET /malformed", b"{}}");
+    fixture.put("public:ccf.gov.endpoints", b"nonsense", b"{}");
+    fixture.put("public:ccf.gov.endpoints", b"GET /{a", b"{}");
+    assert_eq!(code(&fixture.get("/app/malformed")), "InternalError");
     let backup = fixture.get("/app/backup");
     assert_eq!((backup.status.as_u16(), code(&backup).as_str()), (503, "BackupNotFound"));
     let whole = fixture.get("/app/whole/a%20b/c?x=%26y%3D1&z=a+b");

@@ -34,16 +34,17 @@ const MAX_EXECUTION: Duration = Duration::from_secs(600);
 const MAX_HEAP_BYTES: usize = 16 << 30;
 
 /// What an endpoint may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Mode {
     ReadWrite,
+    #[default]
     ReadOnly,
     Historical,
 }
 
 /// A row of the endpoints table. What matters only between nodes is not read.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct Properties {
     #[serde(default)]
     js_module: String,
@@ -114,15 +115,16 @@ pub(super) struct Bundle {
 }
 
 impl Bundle {
-    fn read(state: &State) -> Result<Self, String> {
+    fn read(state: &State) -> Self {
         let mut exact: HashMap<String, Verbs> = HashMap::new();
-        for (path, endpoint) in endpoints(state)? {
+        for (path, endpoint) in endpoints(state) {
             exact.entry(path).or_default().0.push(endpoint);
         }
         let mut templates = Vec::new();
         let paths: Vec<String> = exact.keys().cloned().collect();
         for path in paths {
-            if let Some(template) = Template::parse(&path)? {
+            // A malformed template stands for itself: nobody asks for such a path.
+            if let Ok(Some(template)) = Template::parse(&path) {
                 let verbs = exact.remove(&path).unwrap_or_default();
                 templates.push((template, path, verbs));
             }
@@ -131,7 +133,7 @@ impl Bundle {
             let rows = map.iter().map(|(name, found)| (text(name), found.value.clone()));
             Arc::new(ModuleSet::new(rows))
         });
-        Ok(Self { exact, templates, modules: modules.unwrap_or_default(), pools: Pools::default() })
+        Self { exact, templates, modules: modules.unwrap_or_default(), pools: Pools::default() }
     }
 
     /// The endpoint for a verb and a path.
@@ -176,30 +178,35 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Every endpoint with its path, as stored.
-fn endpoints(state: &State) -> Result<Vec<(String, Endpoint)>, String> {
+/// Every endpoint with its path. A row that cannot be read is an endpoint that says so, and spoils no other; one
+/// whose key is no verb and path cannot be asked for.
+fn endpoints(state: &State) -> Vec<(String, Endpoint)> {
     let mut all = Vec::new();
     for (key, found) in state.map(ENDPOINTS).into_iter().flat_map(Map::iter) {
         let key = text(key);
-        let malformed = |why: &dyn std::fmt::Display| format!("Failed to read endpoint {key}: {why}");
-        let (verb, path) = key.split_once(' ').ok_or_else(|| malformed(&"it is not a verb and a path"))?;
-        let verb = Method::from_bytes(verb.as_bytes()).map_err(|error| malformed(&error))?;
-        let properties: Properties =
-            serde_json::from_slice(&found.value).map_err(|error| malformed(&error))?;
+        let Some((verb, path)) = key.split_once(' ') else { continue };
+        let Ok(verb) = Method::from_bytes(verb.as_bytes()) else { continue };
+        let properties = serde_json::from_slice::<Properties>(&found.value);
+        let failure =
+            properties.as_ref().err().map(|error| format!("Failed to read endpoint {key}: {error}"));
+        let properties = properties.unwrap_or_default();
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         let endpoint = Endpoint {
             route: format!("/app{path}"),
             verb,
             module: properties.js_module,
             function: properties.js_function,
-            policies: properties.authn_policies.iter().map(Policy::parse).collect(),
+            policies: match failure {
+                Some(failure) => Err(failure),
+                None => properties.authn_policies.iter().map(Policy::parse).collect(),
+            },
             mode: properties.mode,
             redirects_to: properties.redirection_strategy,
             reuse: properties.interpreter_reuse.map(|reuse| reuse.key),
         };
         all.push((path, endpoint));
     }
-    Ok(all)
+    all
 }
 
 /// A row of the options table.
@@ -321,7 +328,7 @@ impl Cache {
         let bundle = if last.versions.same_bundle(&versions) {
             Arc::clone(&last.bundle)
         } else {
-            Arc::new(Bundle::read(state)?)
+            Arc::new(Bundle::read(state))
         };
         let row =
             |name: &str| state.map(name).and_then(|map| map.get(&SINGLETON)).map(|found| found.value.clone());
