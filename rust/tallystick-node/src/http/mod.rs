@@ -3,6 +3,7 @@
 //! It knows connections, requests and limits. What a request means is the [`Handler`]'s business. A client
 //! certificate is asked for and never judged here: whoever holds its key is named to the handler.
 
+mod coalesce;
 mod error;
 mod refusals;
 mod server;

@@ -1,7 +1,8 @@
 //! What the HTTP library itself answers, in the words of this node.
 //!
-//! A request whose headers are too many for the parser never reaches a handler: the library answers 431 without a
-//! body, and closes. Clients read the error's code from the body, so it is put there on the way out.
+//! A request that cannot be parsed, or whose headers are too many for the parser, never reaches a handler: the library
+//! answers 400 or 431 without a body, and closes. Clients read what is wrong from the body, so it is put there on the
+//! way out.
 use std::io::{IoSlice, Result};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,7 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::odata;
 
 const TOO_LARGE: &[u8] = b"HTTP/1.1 431 ";
+const MALFORMED: &[u8] = b"HTTP/1.1 400 ";
 const NO_BODY: &[u8] = b"content-length: 0\r\n";
+/// Status, `connection`, `content-length`, `date`, and the empty line.
+const BARE_LINES: usize = 5;
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
 /// A connection on whose way out refusals without a body get one.
@@ -41,14 +45,29 @@ impl<Stream: AsyncWrite + Unpin> Refusing<Stream> {
     }
 }
 
-/// Whether `written` is a whole answer of the library's own to headers that are too large.
-fn is_bare_refusal(written: &[u8]) -> bool {
-    written.starts_with(TOO_LARGE)
-        && written.ends_with(END_OF_HEAD)
+/// What to send where `written` is a whole answer of the library's own: one with no header but those that it adds.
+fn instead_of(written: &[u8]) -> Option<Bytes> {
+    let bare = written.ends_with(END_OF_HEAD)
         && written.windows(NO_BODY.len()).any(|window| window.eq_ignore_ascii_case(NO_BODY))
+        && written.windows(2).filter(|window| window == b"\r\n").count() == BARE_LINES;
+    match bare {
+        true if written.starts_with(TOO_LARGE) => Some(too_large()),
+        true if written.starts_with(MALFORMED) => Some(malformed()),
+        _ => None,
+    }
 }
 
-fn refusal() -> Bytes {
+/// Plain text, as a CCF node answers; it also repeats what it could not parse, which the library does not tell.
+fn malformed() -> Bytes {
+    let body = "Unable to parse data as a HTTP request.\n";
+    format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into()
+}
+
+fn too_large() -> Bytes {
     let answer = odata(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         "RequestHeaderTooLarge",
@@ -75,8 +94,8 @@ impl<Stream: AsyncRead + Unpin> AsyncRead for Refusing<Stream> {
 impl<Stream: AsyncWrite + Unpin> AsyncWrite for Refusing<Stream> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, written: &[u8]) -> Poll<Result<usize>> {
         ready!(self.poll_instead(cx))?;
-        if is_bare_refusal(written) {
-            self.instead = refusal();
+        if let Some(instead) = instead_of(written) {
+            self.instead = instead;
             return Poll::Ready(Ok(written.len()));
         }
         Pin::new(&mut self.inner).poll_write(cx, written)
@@ -89,7 +108,7 @@ impl<Stream: AsyncWrite + Unpin> AsyncWrite for Refusing<Stream> {
     ) -> Poll<Result<usize>> {
         if let [first, rest @ ..] = written
             && rest.iter().all(|slice| slice.is_empty())
-            && first.starts_with(TOO_LARGE)
+            && (first.starts_with(TOO_LARGE) || first.starts_with(MALFORMED))
         {
             return self.poll_write(cx, first);
         }
@@ -118,11 +137,17 @@ mod tests {
 
     #[test]
     fn only_the_librarys_own_refusal_is_replaced() {
-        assert!(is_bare_refusal(
-            b"HTTP/1.1 431 X\r\nconnection: close\r\ncontent-length: 0\r\ndate: d\r\n\r\n"
-        ));
-        assert!(!is_bare_refusal(b"HTTP/1.1 431 X\r\ncontent-length: 10\r\n\r\n"));
-        assert!(!is_bare_refusal(b"HTTP/1.1 431 X\r\ncontent-length: 0\r\n\r\n{}"));
-        assert!(!is_bare_refusal(b"HTTP/1.1 400 X\r\ncontent-length: 0\r\n\r\n"));
+        let whole = |status: &str, length: usize, more: &str| {
+            format!(
+                "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\ndate: d\r\n{more}\r\n"
+            )
+            .into_bytes()
+        };
+        assert_eq!(instead_of(&whole("431 X", 0, "")), Some(too_large()));
+        assert_eq!(instead_of(&whole("400 X", 0, "")), Some(malformed()));
+        assert_eq!(instead_of(&whole("404 X", 0, "")), None);
+        assert_eq!(instead_of(&whole("431 X", 10, "")), None);
+        assert_eq!(instead_of(&whole("400 X", 0, "x-ms-ccf-transaction-id: 2.1\r\n")), None);
+        assert_eq!(instead_of(&[whole("431 X", 0, ""), b"{}".to_vec()].concat()), None);
     }
 }

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use super::coalesce::Coalescing;
 use super::refusals::Refusing;
 use super::tls::{TlsError, TlsIdentity, server_config};
 use super::{Handler, Request, Response, Session, odata};
@@ -401,7 +402,6 @@ async fn serve<Stream>(
         seen.fetch_add(1, Ordering::Relaxed);
         respond(request, Arc::clone(&session), Arc::clone(&listening), over_soft_cap)
     });
-    let io = TokioIo::new(Refusing::new(stream));
     let connection = async {
         if http2 {
             let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -411,15 +411,15 @@ async fn serve<Stream>(
                 .initial_stream_window_size(limits.initial_window_size)
                 .max_frame_size(limits.max_frame_size)
                 .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX));
-            builder.serve_connection(io, service).await
+            builder.serve_connection(TokioIo::new(stream), service).await
         } else {
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder
                 .timer(TokioTimer::new())
-                .pipeline_flush(true)
                 .header_read_timeout(limits.idle_timeout.unwrap_or(HEADER_TIMEOUT).max(HEADER_TIMEOUT))
                 .max_headers(limits.max_headers_count.saturating_add(1))
                 .max_buf_size(MAX_HEAD_BYTES);
+            let io = TokioIo::new(Refusing::new(Coalescing::new(stream)));
             builder.serve_connection(io, service).await
         }
     };
