@@ -128,7 +128,8 @@ def test_nobody_reads_what_it_prints(tmp_path: Path) -> None:
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
-    err = process.stderr.read()
+    with process.stderr as stream:
+        err = stream.read()
 
     assert process.wait(60) == 128 + signal.SIGPIPE
     assert err == ""
