@@ -197,11 +197,14 @@ fn sessions_beyond_the_soft_cap_hear_so_and_beyond_the_hard_cap_are_closed() {
     let mut held: Vec<TcpStream> = (0..3).map(|_| front.connect()).collect();
     front.settle(|counters| counters.active.load(Ordering::Relaxed) == 3);
     let mut soft = front.connect();
-    soft.write_all(b"GET /soft HTTP/1.1\r\n\r\n").unwrap();
-    let mut answer = [0; 64];
-    let size = soft.read(&mut answer).unwrap();
-    assert!(answer[..size].starts_with(b"HTTP/1.1 503 "));
+    front.settle(|counters| counters.active.load(Ordering::Relaxed) == 4);
     assert_eq!(front.ask(b"GET /hard HTTP/1.1\r\n\r\n"), "");
+    soft.write_all(b"GET /soft HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    // Reads to the end: such a session is closed once it was answered.
+    soft.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 503 "));
+    front.settle(|counters| counters.active.load(Ordering::Relaxed) == 3);
     held[0].write_all(b"GET /held HTTP/1.1\r\n\r\n").unwrap();
     read_until(&mut held[0], 1, "/held 0");
     drop((held, soft));
