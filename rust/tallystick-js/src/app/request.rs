@@ -146,9 +146,23 @@ pub(super) fn read_reply<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> std::result
     const STATUS: &str = "Invalid endpoint function return value (status code type).";
     let status: Value<'js> = object.get("statusCode").map_err(bad(STATUS))?;
     if !status.is_undefined() && !status.is_null() {
-        reply.status = status.as_int().ok_or(BadReply { message: STATUS, error: None })?;
+        reply.status = whole_number(&status).ok_or(BadReply { message: STATUS, error: None })?;
     }
     Ok(reply)
+}
+
+/// A whole number, however the engine keeps it: what `JSON.parse` reads is a floating-point one, `200` in a script is not.
+fn whole_number(value: &Value<'_>) -> Option<i32> {
+    if let Some(number) = value.as_int() {
+        return Some(number);
+    }
+    let number = value.as_float()?;
+    if number.fract() != 0.0 || number < f64::from(i32::MIN) || number > f64::from(i32::MAX) {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "whole, and within the bounds of an i32")]
+    let whole = number as i32;
+    Some(whole)
 }
 
 fn read_body<'js>(

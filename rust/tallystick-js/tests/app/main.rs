@@ -207,6 +207,8 @@ fn reads_the_answer() {
         (full.status, full.headers),
         (404, vec![("X-A".into(), "1".into()), ("b".into(), "c".into())])
     );
+    // The engine keeps what it parses as floating point: whole all the same.
+    assert_eq!(ok(r#"JSON.parse('{ "statusCode": 202 }')"#).status, 202);
     let message = |source: &str| match reply(source) {
         Err(Failure::BadReply { message, .. }) => message,
         other => panic!("{source}: {other:?}"),
@@ -215,6 +217,8 @@ fn reads_the_answer() {
     assert!(message("undefined").contains("not an object"));
     assert!(message("{ statusCode: 200.5 }").contains("status code type"));
     assert!(message("{ statusCode: '200' }").contains("status code type"));
+    assert!(message("{ statusCode: 1e300 }").contains("status code type"));
+    assert!(message("{ statusCode: NaN }").contains("status code type"));
     assert!(message("{ body: { toJSON() { throw 1; } } }").contains("JSON conversion"));
     assert!(message("{ body: () => 1 }").contains("JSON conversion"));
     assert!(message("{ get body() { throw new Error('no'); } }").contains("error reading body"));
