@@ -7,10 +7,14 @@ use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted
 use super::certificates;
 
 /// Whether the first certificate of `chain` leads through the others to one of `trusted`, at `now` (seconds
-/// since 1970). A certificate that is itself trusted needs only to be valid now.
+/// since 1970). A certificate that is itself trusted needs only to be valid now. All of `trusted` must be authorities,
+/// as CCF wants it: who trusts anything else has mixed up the arguments.
 pub(crate) fn is_valid(chain: &str, trusted: &str, now: u64) -> bool {
     let (Some(chain), Some(trusted)) = (certificates(chain), certificates(trusted)) else { return false };
     let Some((target, intermediates)) = chain.split_first() else { return false };
+    if !trusted.iter().all(|der| is_authority(der)) {
+        return false;
+    }
     if trusted.contains(target) {
         return is_current(target, now);
     }
@@ -33,6 +37,19 @@ pub(crate) fn is_valid(chain: &str, trusted: &str, now: u64) -> bool {
             .verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &intermediates, time, usage, None, None)
             .is_ok()
     })
+}
+
+/// Whether a certificate says that it is an authority's; before version 3 it could not, and being self-signed said it.
+fn is_authority(der: &[u8]) -> bool {
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else { return false };
+    match certificate.basic_constraints() {
+        Ok(Some(constraints)) => constraints.value.ca,
+        Ok(None) => {
+            certificate.version() == x509_parser::x509::X509Version::V1
+                && certificate.issuer() == certificate.subject()
+        }
+        Err(_) => false,
+    }
 }
 
 fn is_current(der: &[u8], now: u64) -> bool {
