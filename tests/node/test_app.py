@@ -288,7 +288,10 @@ class TestCryptography:
         for chain, trusted, expected in (
             ([leaf, middle], [root], True),
             ([leaf], [middle], True),
-            ([leaf], [leaf], True),
+            ([middle], [middle], True),
+            # Only authorities can be trusted, not even a certificate that is the target itself.
+            ([leaf], [leaf], False),
+            ([leaf], [root, leaf], False),
             ([leaf], [root], False),
             ([leaf, middle], [other], False),
             ([forged], [root], False),
