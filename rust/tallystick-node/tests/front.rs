@@ -236,6 +236,7 @@ fn ten_thousand_idle_connections_hold_nobody_up() {
     let begun = Instant::now();
     front.is_alive();
     assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(front.counters.active.load(Ordering::Relaxed) >= idle.len(), "some were closed");
     let last = idle.last_mut().unwrap();
     last.write_all(b"GET /woken HTTP/1.1\r\n\r\n").unwrap();
     read_until(last, 1, "/woken 0");
@@ -251,6 +252,17 @@ fn idle_sessions_are_closed() {
     stream.write_all(b"GET /twice HT").unwrap();
     assert_eq!(stream.read(&mut [0; 16]).unwrap_or(0), 0);
     front.settle(|counters| counters.active.load(Ordering::Relaxed) == 0);
+}
+
+#[test]
+fn sessions_that_may_idle_outlast_the_limit_on_headers() {
+    let front = front(Limits { idle_timeout: None, ..Limits::default() });
+    let mut stream = front.connect();
+    stream.write_all(b"GET /late HT").unwrap();
+    // Longer than headers may take where idle sessions are closed.
+    std::thread::sleep(Duration::from_secs(32));
+    stream.write_all(b"TP/1.1\r\n\r\n").unwrap();
+    read_until(&mut stream, 1, "/late 0");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Listening sockets, sessions and their caps, and the way from bytes to a [`Request`].
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -24,7 +24,8 @@ use super::{Handler, Request, Response, Session, odata};
 
 /// A handshake that takes longer than this is abandoned: an idle client must not hold a session slot.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Headers that trickle in for longer than this end the connection (slow-loris).
+/// Headers that trickle in for longer than this end the connection (slow-loris), where idle sessions are ended at all:
+/// one that sends half a header holds no more than one that sends nothing.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A body that trickles in for longer than this ends the request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -32,6 +33,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Room for all headers of a request, whatever the limit on each.
 const MAX_HEAD_BYTES: usize = 512 * 1024;
+
+/// Connections that the system keeps until they are accepted. A burst beyond this is turned away and tries again only
+/// after a second; the system lowers it to its own limit.
+const BACKLOG: u32 = 4096;
 
 /// Threads at the least: each request that is being handled holds one, so that many requests that run into their time
 /// limit at once still leave some for others.
@@ -257,8 +262,10 @@ impl Server {
                 address: interface.address,
                 source,
             };
-            let listener = StdListener::bind(interface.address).map_err(failed)?;
-            listener.set_nonblocking(true).map_err(failed)?;
+            let listener = {
+                let _inside = runtime.enter();
+                listen(interface.address).map_err(failed)?
+            };
             let address = listener.local_addr().map_err(failed)?;
             let acceptor = match &interface.identity {
                 Some(identity) => {
@@ -280,10 +287,6 @@ impl Server {
                 next_session: Arc::clone(&next_session),
                 busy: Arc::clone(&busy),
             });
-            let listener = {
-                let _inside = runtime.enter();
-                TcpListener::from_std(listener).map_err(failed)?
-            };
             bound.push(BoundInterface {
                 name: interface.name,
                 address,
@@ -315,6 +318,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A node that restarts must get its address although connections of the last one linger in TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn accept(listener: TcpListener, listening: Arc<Listening>, mut stopped: watch::Receiver<bool>) {
@@ -416,7 +427,7 @@ async fn serve<Stream>(
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder
                 .timer(TokioTimer::new())
-                .header_read_timeout(limits.idle_timeout.unwrap_or(HEADER_TIMEOUT).max(HEADER_TIMEOUT))
+                .header_read_timeout(limits.idle_timeout.map(|timeout| timeout.max(HEADER_TIMEOUT)))
                 .max_headers(limits.max_headers_count.saturating_add(1))
                 .max_buf_size(MAX_HEAD_BYTES);
             let io = TokioIo::new(Refusing::new(Coalescing::new(stream)));
@@ -479,9 +490,9 @@ async fn respond(
         match read(request, session, &listening).await {
             Ok(request) => {
                 // Handlers execute application code and may take a second. They run right here: there are many more
-                // threads than processors, and what waits on this one is taken over by the others (see [`Lookout`]). Handing the thread's
-                // tasks to another one for every request (block_in_place) costs a switch each time, and under load
-                // connections were seen that were never woken again.
+                // threads than processors, and what waits on this one is taken over by the others (see
+                // [`Lookout`]). Handing the thread's tasks to another one for every request (block_in_place)
+                // costs a switch each time, and under load connections were seen that were never woken again.
                 let _busy = Busy::new(&listening.busy);
                 listening.handler.handle(request)
             }
