@@ -130,6 +130,26 @@ def test_an_acknowledgement_must_be_of_the_digest_asked_for(fresh: LiveService) 
     assert fresh.get("/gov/members/state-digests/unknown").error == (404, "ResourceNotFound")
 
 
+def test_half_a_surrogate_pair_in_a_request_is_text_like_any(fresh: LiveService) -> None:
+    # JSON can spell it and UTF-8 cannot.
+    first = fresh.members[0]
+    path = f"/gov/members/state-digests/{first.id}"
+    signed = first.sign(b'{"stateDigest": "\\ud800"}', "ack", created_at=fresh.tick())
+    answer = fresh.request("POST", path + ":ack", signed)
+    assert answer.error == (400, "StateDigestMismatch")
+    assert answer.message.endswith("\ud800")
+
+
+def test_data_of_members_may_hold_half_a_surrogate_pair(service: LiveService, outsider: Identity) -> None:
+    arguments = {"cert": outsider.certificate, "member_data": {"name": "\ud800"}}
+    assert service.pass_proposal(("set_member", arguments)).json()["proposalState"] == "Accepted"
+    answer = service.get(f"/gov/service/members/{outsider.id}")
+    assert answer.json()["memberData"] == {"name": "\ud800"}
+    service.acknowledge(outsider)
+    assert service.get(f"/gov/service/members/{outsider.id}").json()["status"] == "Active"
+    audited(service)
+
+
 def test_a_new_member_gets_a_share_with_its_acknowledgement(service: LiveService, outsider: Identity) -> None:
     assert service.get(f"/gov/recovery/encrypted-shares/{outsider.id}").error == (404, "ResourceNotFound")
     key = outsider.encryption_public_key

@@ -6,6 +6,8 @@ import io
 import json
 import re
 
+import pytest
+
 from tallystick.node.log import Level, Log
 
 
@@ -49,3 +51,26 @@ def test_a_reader_that_went_away_does_not_stop_the_node() -> None:
     stream.close()
     log.info("nobody hears this")
     log.info("nor this")
+
+
+def test_a_message_does_not_begin_a_line_of_its_own() -> None:
+    stream = io.StringIO()
+    Log(stream=stream).info("no module a\n2026-11-25T00:00:00.000000Z        0   [fatal] forged\r\x1b[2J\u202e")
+    first, second = stream.getvalue().splitlines()
+    assert first.endswith("| no module a")
+    assert second == "        2026-11-25T00:00:00.000000Z        0   [fatal] forged\\r\\x1b[2J\\u202e"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "iso-8859-1"])
+def test_no_character_silences_the_log(encoding: str, *, as_json: bool) -> None:
+    written = io.BytesIO()
+    log = Log(as_json=as_json, stream=io.TextIOWrapper(written, encoding=encoding))
+    log.info("expected \ud800 …")
+    log.info("still here")
+    first, second = written.getvalue().decode(encoding).splitlines()
+    assert "still here" in second
+    if as_json:
+        assert json.loads(first)["msg"] == "expected \ud800 …"
+    else:
+        assert "expected \\ud800 " in first

@@ -2,6 +2,9 @@
 
 Text: time, thread, a preamble of fixed width with level, tag and place, then the message. JSON: one object a
 line, every value text (``include/ccf/ds/logger.h``).
+
+Messages repeat what clients sent. In text a line of the log is what begins in the first column, so further lines of
+a message are indented and control characters are spelled out: nobody forges a line or steers a terminal.
 """
 
 from __future__ import annotations
@@ -14,10 +17,15 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final, TextIO
 
+from tallystick.printable import printable
+
 __all__ = ["Level", "Log"]
 
 # Width of the part of a text line that holds level, tag and place, before the bar.
 _PREAMBLE: Final = 45
+
+# What the further lines of a message begin with.
+_CONTINUED: Final = "\n        "
 
 
 class Level(IntEnum):
@@ -72,7 +80,7 @@ class Log:
 
         Args:
             level: how much it matters.
-            message: text; line breaks in it are kept, as CCF does.
+            message: text, of one line or more.
             tag: who speaks: ``app``, ``gov``, ``rollback`` or nothing.
             place: ``file:line``; that of the caller if not given.
             depth: how many frames up the caller is.
@@ -96,11 +104,21 @@ class Log:
             if self._stream is None:
                 return
             try:
-                self._stream.write(line + "\n")
-                self._stream.flush()
+                self._put(self._stream, line + "\n")
             except (OSError, ValueError):
                 # Nobody reads the log any more. A node does not stop for that, and has nowhere else to say so.
                 self._stream = None
+
+    @staticmethod
+    def _put(stream: TextIO, text: str) -> None:
+        try:
+            stream.write(text)
+        except UnicodeEncodeError:
+            # Half a surrogate pair, or a character that the encoding of standard output lacks. In JSON it stays
+            # readable: the escape is JSON's own.
+            encoding = stream.encoding or "ascii"
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
 
     def target(self) -> tuple[int, int, bool] | None:
         """Where native code writes lines of its own: file descriptor, least level, and whether as JSON.
@@ -126,7 +144,8 @@ class Log:
         room = _PREAMBLE - len(preamble) - 1
         if len(place) > room:
             place = "…" + place[-(room - 1) :]
-        return f"{moment}        {thread:<3} {preamble + ' ' + place:<{_PREAMBLE}}| {message}"
+        shown = printable(message, lines=True).replace("\n", _CONTINUED)
+        return f"{moment}        {thread:<3} {preamble + ' ' + place:<{_PREAMBLE}}| {shown}"
 
     @staticmethod
     def _json_line(moment: str, thread: int, level: Level, tag: str, place: str, message: str) -> str:

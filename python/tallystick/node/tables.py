@@ -55,8 +55,12 @@ LAST_RECOVERY_TYPE: Final = _INTERNAL + "last_recovery_type"
 
 
 def json_bytes(value: object) -> bytes:
-    """``value`` as the ledger holds it: JSON without spaces, keys sorted, text as UTF-8."""
-    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
+    """``value`` as the ledger holds it and as clients get it: JSON without spaces, keys sorted, text as UTF-8.
+
+    Half a surrogate pair, which JSON can spell and UTF-8 cannot, stays the escape that it came as.
+    """
+    text = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace")
 
 
 def get_json(tx: NodeTransaction, table: str, key: bytes = SINGLETON) -> Any:

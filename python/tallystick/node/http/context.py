@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from tallystick._native import NodeTransaction as Transaction
 from tallystick.node.http.errors import JSON_TYPE, Code, HttpError
+from tallystick.node.tables import json_bytes
 from tallystick.types import TxId
 
 if TYPE_CHECKING:
@@ -138,8 +139,7 @@ class Reply:
     @classmethod
     def json(cls, value: object, status: int = 200, *, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
         """``value`` as compact JSON with sorted keys, as CCF writes it."""
-        body = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
-        return cls(status, (("content-type", JSON_TYPE), *headers), body)
+        return cls(status, (("content-type", JSON_TYPE), *headers), json_bytes(value))
 
     @classmethod
     def text(cls, text: str, status: int = 200, *, content_type: str = "text/plain") -> Reply:

@@ -6,9 +6,10 @@ are CCF's, because clients compare them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from enum import Enum
+
+from tallystick.node.tables import json_bytes
 
 __all__ = ["JSON_TYPE", "Code", "HttpError", "odata_body"]
 
@@ -108,4 +109,4 @@ def odata_body(code: Code | str, message: str, details: Sequence[Detail] = ()) -
     error: dict[str, object] = {"code": code.value if isinstance(code, Code) else code, "message": message}
     if details:
         error["details"] = [dict(detail) for detail in details]
-    return json.dumps({"error": error}, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
+    return json_bytes({"error": error})
