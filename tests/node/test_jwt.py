@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.server
 import json
 import socket
+import socketserver
 import ssl
 import threading
 import time
@@ -215,6 +217,7 @@ class Provider:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*files)
+        self.context = context
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.url = f"https://127.0.0.1:{self.server.server_address[1]}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
@@ -312,6 +315,38 @@ def test_documents_are_bounded_in_size_and_time(provider: Provider) -> None:
     provider.pause = 0
     with pytest.raises(RefreshError, match="not JSON"):
         fetch_json(f"{provider.url}/text", provider.ca, 6000)
+
+
+@pytest.mark.parametrize("within_tls", [False, True])
+def test_a_server_that_sends_a_byte_now_and_then_is_left(provider: Provider, *, within_tls: bool) -> None:
+    # Before the handshake: a record that never ends. After it: a header that never ends.
+    beginning = b"HTTP/1.1 200 OK\r\nx: " if within_tls else b"\x16\x03\x03\x40\x00"
+    done = threading.Event()
+
+    def drip(connected: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connected.sendall(beginning)
+            while not done.wait(0.02):
+                connected.sendall(b"a")
+
+    class Dripping(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            if not within_tls:
+                drip(self.request)
+                return
+            with contextlib.suppress(OSError), provider.context.wrap_socket(self.request, server_side=True) as secured:
+                drip(secured)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dripping) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            url = f"https://127.0.0.1:{server.server_address[1]}/x"
+            with pytest.raises(RefreshError, match="took too long"):
+                fetch_json(url, provider.ca, 6000, deadline=0.5)
+        finally:
+            done.set()
+            server.shutdown()
 
 
 @pytest.mark.parametrize("by_authority", [True, False])

@@ -7,8 +7,10 @@ Answers are bounded in size and time; redirects are not followed.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import ssl
 import threading
 import time
@@ -77,18 +79,21 @@ def fetch_json(url: str, ca_bundle_pem: str, max_bytes: int, *, deadline: float 
     if parts.scheme != "https" or not host:
         raise RefreshError(f"not an https URL: {url}")
     require_network(url)
-    end = time.monotonic() + deadline
-    try:
-        connection = _connected(host, port, ca_bundle_pem, deadline)
+    with _Deadline(deadline) as limit:
         try:
-            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request("GET", target, headers={"accept": "application/json"})
-            response = connection.getresponse()
-            body = _read(connection, response, max_bytes, end)
-        finally:
-            connection.close()
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise RefreshError(f"{url} cannot be fetched: {error}") from error
+            connection = _connected(host, port, ca_bundle_pem, limit)
+            try:
+                target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+                connection.request("GET", target, headers={"accept": "application/json"})
+                response = connection.getresponse()
+                body = _read(response, max_bytes)
+            finally:
+                connection.close()
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = "the answer took too long" if limit.passed else error
+            raise RefreshError(f"{url} cannot be fetched: {reason}") from error
+        if limit.passed:
+            raise RefreshError(f"{url} cannot be fetched: the answer took too long")
     if response.status != http.client.OK:
         raise RefreshError(f"{url} answered {response.status} {response.reason}")
     try:
@@ -97,7 +102,58 @@ def fetch_json(url: str, ca_bundle_pem: str, max_bytes: int, *, deadline: float 
         raise RefreshError(f"{url} is not JSON: {error}") from error
 
 
-def _connected(host: str, port: int, ca_bundle_pem: str, deadline: float) -> http.client.HTTPSConnection:
+class _Deadline:
+    """Ends a conversation after so many seconds, whatever it is at.
+
+    Time-outs of sockets begin anew with each byte that comes, so a server that sends one now and then, in the
+    handshake or in a header, could hold its client for hours.
+
+    Args:
+        seconds: from entering the context on.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+        self.passed = False
+
+    def __enter__(self) -> _Deadline:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self.watch(None)
+
+    @property
+    def left(self) -> float:
+        """Seconds left; never 0, which would mean something else to a socket."""
+        return max(0.001, self._end - time.monotonic())
+
+    def watch(self, connected: socket.socket | None) -> None:
+        """The socket to shut down when time is up."""
+        with self._lock:
+            self._socket = connected
+            if self.passed and connected is not None:
+                _shut_down(connected)
+
+    def _cut(self) -> None:
+        with self._lock:
+            self.passed = True
+            if self._socket is not None:
+                _shut_down(self._socket)
+
+
+def _shut_down(connected: socket.socket) -> None:
+    # That of the class underneath: TLS has no say, and its state belongs to the thread that uses it.
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+
+def _connected(host: str, port: int, ca_bundle_pem: str, limit: _Deadline) -> http.client.HTTPSConnection:
     """A connection to a server that the bundle vouches for.
 
     The certificate must be for ``host``, or be itself in the bundle: then members have named the very server, and a
@@ -108,17 +164,13 @@ def _connected(host: str, port: int, ca_bundle_pem: str, deadline: float) -> htt
     """
     context = ssl.create_default_context(cadata=ca_bundle_pem)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    connection = http.client.HTTPSConnection(host, port, timeout=deadline, context=context)
     try:
-        connection.connect()
-        return connection
+        return _handshake(host, port, context, limit)
     except ssl.SSLCertVerificationError as error:
-        connection.close()
         if error.verify_code not in _NAME_MISMATCHES:
             raise
     context.check_hostname = False
-    connection = http.client.HTTPSConnection(host, port, timeout=deadline, context=context)
-    connection.connect()
+    connection = _handshake(host, port, context, limit)
     presented = connection.sock.getpeercert(binary_form=True) if isinstance(connection.sock, ssl.SSLSocket) else None
     bundle = x509.load_pem_x509_certificates(ca_bundle_pem.encode())
     if presented not in [certificate.public_bytes(Encoding.DER) for certificate in bundle]:
@@ -127,22 +179,27 @@ def _connected(host: str, port: int, ca_bundle_pem: str, deadline: float) -> htt
     return connection
 
 
-def _read(
-    connection: http.client.HTTPSConnection, response: http.client.HTTPResponse, max_bytes: int, end: float
-) -> bytes:
+def _handshake(host: str, port: int, context: ssl.SSLContext, limit: _Deadline) -> http.client.HTTPSConnection:
+    plain = socket.create_connection((host, port), timeout=limit.left)
+    secured = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+    limit.watch(secured)
+    try:
+        secured.do_handshake()
+    except BaseException:
+        secured.close()
+        raise
+    connection = http.client.HTTPSConnection(host, port, context=context)
+    connection.sock = secured
+    return connection
+
+
+def _read(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
     body = bytearray()
-    while True:
-        left = end - time.monotonic()
-        if left <= 0:
-            raise RefreshError("the answer took too long")
-        if connection.sock is not None:
-            connection.sock.settimeout(left)
-        piece = response.read1(_READ_BYTES)
-        if not piece:
-            return bytes(body)
+    while piece := response.read1(_READ_BYTES):
         body += piece
         if len(body) > max_bytes:
             raise RefreshError(f"the answer is larger than {max_bytes} bytes")
+    return bytes(body)
 
 
 class JwtRefresh:
