@@ -125,6 +125,41 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "true is no number": (lambda d: d.update(worker_threads=True), "worker_threads: expected a whole number"),
     "time": (lambda d: d.update(consensus={"message_timeout": "soon"}), "consensus.message_timeout: expected a time"),
+    "a size beyond 64 bits": (lambda d: d.update(ledger={"chunk_size": "9999999PB"}), "ledger.chunk_size: expected at"),
+    "a time beyond all clocks": (
+        lambda d: d.update(jwt={"key_refresh_interval": "999999999999h"}),
+        "jwt.key_refresh_interval: expected at most",
+    ),
+    "validity beyond all dates": (
+        lambda d: d.update(node_certificate={"initial_validity_days": 10_000_000}),
+        "node_certificate.initial_validity_days: expected a whole number from 1 to 36500",
+    ),
+    "frames that HTTP/2 has not": (
+        _interface("http_configuration", {"max_frame_size": 0}),
+        "network.rpc_interfaces.main.http_configuration.max_frame_size: expected 16384 to 16777215 bytes",
+    ),
+    "windows that HTTP/2 has not": (
+        _interface("http_configuration", {"initial_window_size": "99GB"}),
+        "network.rpc_interfaces.main.http_configuration.initial_window_size: expected at most 2147483647 bytes",
+    ),
+    "control characters": (
+        _start("members", [{"certificate_file": "a\0b"}]),
+        "command.start.members[0].certificate_file: expected text without control characters",
+    ),
+    "half a surrogate pair": (
+        _start("cose_signatures", {"issuer": "\ud800"}),
+        "command.start.cose_signatures.issuer: expected text without control characters",
+    ),
+    "name of an interface": (
+        lambda d: d["network"]["rpc_interfaces"].update({"a\nb": {"bind_address": "127.0.0.1:0"}}),
+        "name of an interface in network.rpc_interfaces: expected text without control characters",
+    ),
+    "constitution's path": (
+        _start("constitution_files", ["a.js", "b\n.js"]),
+        "command.start.constitution_files[1]: expected text without control characters",
+    ),
+    "no PID file": (lambda d: d.update(output_files={"pid_file": ""}), "output_files.pid_file: expected a path"),
+    "no ledger": (lambda d: d.update(ledger={"directory": ""}), "ledger.directory: expected a path"),
     "not an object": (lambda d: d.update(ledger=[]), "ledger: expected an object"),
 }
 

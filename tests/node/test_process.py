@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -91,6 +92,22 @@ def test_a_start_that_fails_says_why_on_standard_output(tmp_path: Path) -> None:
     [line] = [line for line in process.out.read_text().splitlines() if "[fatal]" in line]
     assert line.endswith(f"PID file {tmp_path / 'node.pid'} already exists. Exiting.")
     assert process.err.read_bytes() == b""
+    assert (tmp_path / "node.pid").read_text() == "7"
+
+
+def test_a_start_that_fails_leaves_no_pid_file_behind(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        network = {
+            "node_to_node_interface": {"bind_address": "127.0.0.1:0"},
+            "rpc_interfaces": {"main": {"bind_address": address}},
+        }
+        process = Process(tmp_path, _prepare(tmp_path, network=network))
+        assert process.exit_code() == 1
+    [line] = [line for line in process.out.read_text().splitlines() if "[fatal]" in line]
+    assert f"cannot listen at {address}" in line
+    assert process.err.read_bytes() == b""
+    assert not (tmp_path / "node.pid").exists()
 
 
 def test_json_lines_only(tmp_path: Path) -> None:

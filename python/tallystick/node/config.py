@@ -33,6 +33,11 @@ __all__ = [
 _MAX_CONFIG_BYTES: Final = 16 << 20
 
 _MAX_RECOVERY_THRESHOLD: Final = 254
+# A century: certificates end with the year 9999, and no service is meant to outlive this.
+_MOST_DAYS: Final = 36_500
+# RFC 9113, 6.5.2 and 6.9.2: what a peer may be told of frames and windows.
+_FRAME_BYTES: Final = (1 << 14, (1 << 24) - 1)
+_MOST_WINDOW_BYTES: Final = (1 << 31) - 1
 _SNP_KEYS: Final = ("snp_security_policy_file", "snp_uvm_endorsements_file", "snp_endorsements_file")
 _SIGNATURE_MODES: Final = ("Dual", "CoseAllowDualJoin", "CoseOnly")
 
@@ -272,8 +277,8 @@ def _http_limits(section: Section) -> HttpLimits:
         section.size("max_header_size", "16KB"),
         section.integer("max_headers_count", 256),
         section.integer("max_concurrent_streams_count", 100, least=1, most=2**31 - 1),
-        section.size("initial_window_size", "64KB"),
-        section.size("max_frame_size", "16KB"),
+        section.size("initial_window_size", "64KB", most=_MOST_WINDOW_BYTES),
+        section.size("max_frame_size", "16KB", least=_FRAME_BYTES[0], most=_FRAME_BYTES[1]),
     )
     section.finish()
     return limits
@@ -303,7 +308,7 @@ def _network(section: Section) -> tuple[str, str, dict[str, Any], dict[str, Inte
     node.finish()
     listed = section.section("rpc_interfaces", required=True)
     interfaces = {}
-    for name in listed.keys:
+    for name in listed.names("an interface"):
         interfaces[name] = _interface(name, listed.section(name, required=True), listed.raw(name))
     if not interfaces:
         section.fail("rpc_interfaces", "expected at least one interface")
@@ -371,7 +376,7 @@ def _start(section: Section) -> StartOptions:
         members,
         constitution,
         _service_configuration(section.section("service_configuration"), members, section.has("service_configuration")),
-        section.integer("initial_service_certificate_validity_days", 1, least=1),
+        section.integer("initial_service_certificate_validity_days", 1, least=1, most=_MOST_DAYS),
         section.text("service_subject_name", "CN=CCF Service"),
         cose.text("issuer", ""),
         cose.text("subject", ""),
@@ -399,7 +404,7 @@ def _join(section: Section) -> JoinOptions:
 def _recover(section: Section) -> RecoverOptions:
     options = RecoverOptions(
         section.text("previous_service_identity_file"),
-        section.integer("initial_service_certificate_validity_days", 1, least=1),
+        section.integer("initial_service_certificate_validity_days", 1, least=1, most=_MOST_DAYS),
         section.optional_text("previous_sealed_ledger_secret_location"),
     )
     if not options.previous_service_identity_file:
@@ -428,7 +433,7 @@ def _certificate_options(section: Section) -> dict[str, Any]:
         "node_subject_name": section.text("subject_name", "CN=CCF Node"),
         "node_alternative_names": section.texts("subject_alt_names"),
         "curve": section.choice("curve_id", ("Secp384R1", "Secp256R1"), "Secp384R1"),
-        "node_validity_days": section.integer("initial_validity_days", 1, least=1),
+        "node_validity_days": section.integer("initial_validity_days", 1, least=1, most=_MOST_DAYS),
     }
     section.finish()
     return options
@@ -437,10 +442,10 @@ def _certificate_options(section: Section) -> dict[str, Any]:
 def _storage_options(document: Section) -> dict[str, Any]:
     ledger, snapshots = document.section("ledger"), document.section("snapshots")
     options = {
-        "ledger_directory": ledger.text("directory", "ledger"),
+        "ledger_directory": ledger.path_text("directory", "ledger"),
         "ledger_read_only": ledger.texts("read_only_directories"),
         "chunk_size": ledger.size("chunk_size", "5MB"),
-        "snapshots_directory": snapshots.text("directory", "snapshots"),
+        "snapshots_directory": snapshots.path_text("directory", "snapshots"),
         "snapshot_tx_count": snapshots.integer("tx_count", 10_000, least=1),
         "snapshots_read_only": snapshots.optional_text("read_only_directory"),
     }
@@ -462,8 +467,8 @@ def _attestation_options(section: Section) -> dict[str, Any]:
 
 def _output_options(section: Section) -> dict[str, Any]:
     options = {
-        "node_certificate_file": section.text("node_certificate_file", "nodecert.pem"),
-        "pid_file": section.text("pid_file", "my_node.pid"),
+        "node_certificate_file": section.path_text("node_certificate_file", "nodecert.pem"),
+        "pid_file": section.path_text("pid_file", "my_node.pid"),
         "node_address_file": section.text("node_to_node_address_file", ""),
         "rpc_addresses_file": section.text("rpc_addresses_file", ""),
         "sealed_secret_location": section.optional_text("sealed_ledger_secret_location"),
@@ -532,7 +537,7 @@ def parse_config(document: object) -> NodeConfig:
         raw=document if isinstance(document, dict) else {},
         ignored=(),
         command=kind,
-        service_certificate_file=command.text("service_certificate_file", "service_cert.pem"),
+        service_certificate_file=command.path_text("service_certificate_file", "service_cert.pem"),
         start=_start(command.section("start", required=True)) if kind == "Start" else None,
         join=_join(command.section("join", required=True)) if kind == "Join" else None,
         recover=_recover(command.section("recover", required=True)) if kind == "Recover" else None,

@@ -17,6 +17,12 @@ _SIZES: Final = {"": 1, "b": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb
 _TIMES: Final = {"": 1, "us": 1, "ms": 1000, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000}
 # Digits of a size or time: more than this many cannot be meant.
 _MAX_DIGITS: Final = 18
+# Half of what the data plane's 64-bit numbers hold, so that sums fit too; no disk and no memory is as large.
+_MOST_BYTES: Final = 2**62
+# A century: longer than any node runs, and short enough for every clock of the platform.
+_MOST_MICROSECONDS: Final = 100 * 365 * 24 * 3_600_000_000
+# What no name, path or address holds, and no file system, certificate or log takes: controls, half surrogate pairs.
+_UNUSABLE: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _QUANTITY: Final = re.compile(rf"\s*(\d{{1,{_MAX_DIGITS}}})\s*([A-Za-z]*)\s*", re.ASCII)
 
 
@@ -69,6 +75,12 @@ class Section:
         """Keys that are there, sorted."""
         return sorted(self._values)
 
+    def names(self, what: str) -> list[str]:
+        """Its keys where they are names that the configuration gives, sorted."""
+        for name in self.keys:
+            self._usable(f"name of {what} in {self.path}", name)
+        return self.keys
+
     def key_path(self, key: str) -> str:
         """Path of one of its keys."""
         return f"{self.path}.{key}" if self.path else key
@@ -97,8 +109,20 @@ class Section:
     def text(self, key: str, default: str | None = None) -> str:
         """Text; required if there is no default."""
         value = self._value(key, default, "text")
+        return self._usable(self.key_path(key), value)
+
+    def _usable(self, path: str, value: object) -> str:
         if not isinstance(value, str):
-            self._refuse(self.key_path(key), "text", value)
+            self._refuse(path, "text", value)
+        if _UNUSABLE.search(value):
+            self._refuse(path, "text without control characters", value)
+        return value
+
+    def path_text(self, key: str, default: str) -> str:
+        """A path: text that is not empty."""
+        value = self.text(key, default)
+        if not value:
+            self._refuse(self.key_path(key), "a path", value)
         return value
 
     def optional_text(self, key: str) -> str | None:
@@ -120,19 +144,23 @@ class Section:
             self._refuse(self.key_path(key), "true or false", value)
         return value
 
-    def size(self, key: str, default: str) -> int:
-        """Bytes."""
-        return self._measured(key, default, size_bytes, 'a size such as "16KB"')
+    def size(self, key: str, default: str, *, least: int = 0, most: int = _MOST_BYTES) -> int:
+        """Bytes, within bounds."""
+        return self._measured(key, default, size_bytes, 'a size such as "16KB"', least, most)
 
     def duration(self, key: str, default: str) -> int:
-        """Microseconds."""
-        return self._measured(key, default, duration_us, 'a time such as "100ms"')
+        """Microseconds, a century at most."""
+        return self._measured(key, default, duration_us, 'a time such as "100ms"', 0, _MOST_MICROSECONDS)
 
-    def _measured(self, key: str, default: str, measure: Any, expected: str) -> int:
+    def _measured(self, key: str, default: str, measure: Any, expected: str, least: int, most: int) -> int:
         value = self._value(key, default, expected)
         measured = measure(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
         if measured is None:
             self._refuse(self.key_path(key), expected, value)
+        if not least <= measured <= most:
+            unit = "bytes" if measure is size_bytes else "microseconds"
+            bounds = f"{least} to {most}" if least else f"at most {most}"
+            self._refuse(self.key_path(key), f"{bounds} {unit}", value)
         return int(measured)
 
     def choice(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
@@ -148,7 +176,7 @@ class Section:
         value = self._value(key, None if required else [], "an array of text")
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             self._refuse(self.key_path(key), "an array of text", value)
-        return tuple(value)
+        return tuple(self._usable(f"{self.key_path(key)}[{index}]", item) for index, item in enumerate(value))
 
     def section(self, key: str, *, required: bool = False) -> Section:
         """An object; an empty one where it may be missing and is."""

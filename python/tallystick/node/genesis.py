@@ -86,9 +86,12 @@ def read_json_file(path: str | None, key: str) -> Any:
     if path is None:
         return None
     try:
-        return json.loads(_read(path, key))
+        value = json.loads(_read(path, key))
+        # NaN and infinities, which the reader takes, are none of JSON's, and would stand in the ledger.
+        json.dumps(value, allow_nan=False)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{key}: {path} is not JSON: {error}") from error
+    return value
 
 
 def read_constitution(files: tuple[str, ...]) -> str:

@@ -6,12 +6,14 @@ certificate files, the first transaction. Everything is said on standard output;
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import signal
 import socket
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -114,7 +116,11 @@ def start_node(
     if config.command == "Join":
         raise UnsupportedError("command.type Join is not offered yet: a service has one node here", code="node-command")
     starter = _Starter(config, log, provider or _platform(executable))
-    return starter.recover(make_handler) if config.command == "Recover" else starter.start(make_handler)
+    try:
+        return starter.recover(make_handler) if config.command == "Recover" else starter.start(make_handler)
+    except BaseException:
+        starter.remove_pid()
+        raise
 
 
 def _platform(executable: Path | None) -> AttestationProvider:
@@ -131,6 +137,7 @@ class _Starter:
         self.config = config
         self.log = log
         self.provider = provider
+        self._wrote_pid = False
 
     def start(self, make_handler: Callable[[Node], Handler]) -> RunningNode:
         config, options = self.config, self.config.start
@@ -290,7 +297,7 @@ class _Starter:
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             bound = socket.socket(family, socket.SOCK_STREAM)
             bound.bind(address)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise StartError(f"cannot bind network.node_to_node_interface.bind_address {text}: {error}") from error
         port = bound.getsockname()[1]
         return bound, {
@@ -321,11 +328,18 @@ class _Starter:
         path = Path(self.config.pid_file)
         try:
             with path.open("x", encoding="ascii") as file:
+                self._wrote_pid = True
                 file.write(str(os.getpid()))
         except FileExistsError as error:
             raise StartError(f"PID file {path} already exists. Exiting.") from error
         except OSError as error:
             raise StartError(f"PID file {path} cannot be written: {error.strerror}") from error
+
+    def remove_pid(self) -> None:
+        """Removes the PID file of a start that failed: it names no node, and would stop the next start."""
+        if self._wrote_pid:
+            with contextlib.suppress(OSError):
+                Path(self.config.pid_file).unlink()
 
     def _write_addresses(self, addresses: Addresses, bound: dict[str, int]) -> None:
         config = self.config
@@ -384,7 +398,7 @@ def _resolve(interface: Interface) -> str:
     host, port = split_address(interface.bind_address) or ("", 0)
     try:
         address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4]
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise StartError(
             f"network.rpc_interfaces.{interface.name}.bind_address {interface.bind_address}: {error}"
         ) from error
@@ -465,7 +479,7 @@ def run_node(
     """Runs a node until a signal ends it. For the main thread of a process of its own.
 
     Returns:
-        Exit code: 0 after a clean stop, 1 if the node could not start. The reason is in the log.
+        Exit code: 0 after a clean stop, 1 if the node could not start, or not end in order. The reason is in the log.
     """
     log = log or make_log(config)
     log.info(f"Tallystick {__version__} on Python {platform.python_version()}, process {os.getpid()}")
@@ -495,10 +509,15 @@ def run_node(
     except TallystickError as error:
         log.fatal(error.message + (f" ({error.hint})" if error.hint else ""))
         return 1
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 -- operators read the log, and nothing but the log
+        log.debug(traceback.format_exc())
         log.fatal(f"the node cannot start: {error}")
         return 1
     stopping.wait()
-    running.stop()
+    try:
+        running.stop()
+    except (OSError, RuntimeError) as error:
+        log.fatal(f"the node did not end in order: {error}")
+        return 1
     log.info("Node has stopped")
     return 0
