@@ -403,6 +403,35 @@ fn interpreters_are_reused_only_where_asked_and_until_flushed() {
 }
 
 #[test]
+fn requests_for_one_reused_interpreter_do_not_wait_for_each_other() {
+    if std::thread::available_parallelism().map_or(1, std::num::NonZero::get) < 2 {
+        return;
+    }
+    let fixture = logging("reuse-together");
+    fixture.install(
+        "let calls = 0; export function count() { return { body: String(++calls) }; }
+         export function loop() { ++calls; while (true) {} }",
+        &[
+            ("GET", "/count", with(endpoint("count"), "interpreter_reuse", json!({ "key": "k" }))),
+            ("GET", "/loop", with(endpoint("loop"), "interpreter_reuse", json!({ "key": "k" }))),
+        ],
+    );
+    let options = json!({ "max_execution_time_ms": 1000 });
+    fixture.put("public:ccf.gov.js_runtime_options", &[0; 8], options.to_string().as_bytes());
+    let fixture = Arc::new(fixture);
+    let looping = Arc::clone(&fixture);
+    let thread = std::thread::spawn(move || looping.get("/app/loop").status.as_u16());
+    std::thread::sleep(Duration::from_millis(100));
+    // One after the other, so all have the same interpreter, until the one that looped is there to be used again.
+    let mut answered = 0;
+    while !thread.is_finished() && text(&fixture.get("/app/count")) == (answered + 1).to_string() {
+        answered += 1;
+    }
+    assert_eq!(thread.join().unwrap(), 500);
+    assert!(answered > 1, "they waited for the loop");
+}
+
+#[test]
 fn shows_the_past_with_receipts() {
     let fixture = logging("past");
     let written = fixture.post("/app/log/7", "seven");

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{StatusCode, header};
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use serde_json::{Value, json};
 use tallystick_core::cbor;
 use tallystick_core::cose::{CoseSign1, label};
@@ -278,19 +278,19 @@ fn pem(der: &[u8]) -> String {
 
 /// Client certificates seen before.
 #[derive(Debug, Default)]
-pub(super) struct Certificates(Mutex<HashMap<Bytes, Arc<Presented>>>);
+pub(super) struct Certificates(RwLock<HashMap<Bytes, Arc<Presented>>>);
 
 impl Certificates {
     fn presented(&self, request: &Request, missing: &str) -> Result<Arc<Presented>, String> {
         let der = request.session.client_certificate.as_ref().ok_or_else(|| missing.to_owned())?;
-        let mut seen = self.0.lock();
-        if let Some(presented) = seen.get(der) {
+        if let Some(presented) = self.0.read().get(der) {
             return Ok(Arc::clone(presented));
         }
+        let presented = Arc::new(Presented::new(der));
+        let mut seen = self.0.write();
         if seen.len() >= MAX_CERTIFICATES {
             seen.clear();
         }
-        let presented = Arc::new(Presented::new(der));
         seen.insert(der.clone(), Arc::clone(&presented));
         Ok(presented)
     }

@@ -1,8 +1,9 @@
 //! Interpreters between calls.
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::num::NonZero;
+use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use tallystick_js::Budget;
 use tallystick_js::app::{Failure, Machine, ModuleSet};
 
@@ -16,11 +17,74 @@ pub(super) struct Pools {
     reused: Mutex<Reused>,
 }
 
-/// Interpreters that keep their globals, by key; each is used by one request at a time.
+/// Interpreters that keep their globals, by key.
 #[derive(Debug, Default)]
 struct Reused {
-    by_key: HashMap<String, (u64, Arc<Mutex<Machine>>)>,
+    by_key: HashMap<String, (u64, Arc<Keyed>)>,
     clock: u64,
+}
+
+/// The interpreters of one key, each used by one request at a time. Requests that come one after the other find the
+/// globals as the last one left them; those that come together have interpreters of their own, so that they do not wait
+/// for each other while processors are idle.
+#[derive(Debug, Default)]
+struct Keyed {
+    slots: Mutex<Slots>,
+    given_back: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    /// The one used last is at the end.
+    idle: Vec<Machine>,
+    /// How many there are, idle or not.
+    made: usize,
+}
+
+impl Keyed {
+    /// An idle interpreter, or room for another one.
+    fn take(self: &Arc<Self>) -> (Option<Machine>, Room) {
+        let mut slots = self.slots.lock();
+        let machine = loop {
+            if let Some(machine) = slots.idle.pop() {
+                break Some(machine);
+            }
+            if slots.made < most_at_once() {
+                slots.made += 1;
+                break None;
+            }
+            self.given_back.wait(&mut slots);
+        };
+        (machine, Room { keyed: Arc::clone(self), kept: false })
+    }
+}
+
+/// More would only take turns.
+fn most_at_once() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get))
+}
+
+/// The place of one interpreter of a key. Dropped without one, it is free for another.
+struct Room {
+    keyed: Arc<Keyed>,
+    kept: bool,
+}
+
+impl Room {
+    fn give_back(mut self, machine: Machine) {
+        self.keyed.slots.lock().idle.push(machine);
+        self.kept = true;
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.keyed.slots.lock().made -= 1;
+        }
+        self.keyed.given_back.notify_one();
+    }
 }
 
 impl Reused {
@@ -64,7 +128,8 @@ impl Pools {
         Ok(result)
     }
 
-    /// Runs `body` in the interpreter of `key`, waiting for it if another request has it.
+    /// Runs `body` in an interpreter of `key`, waiting for one if other requests have as many as there are processors.
+    /// `limit` keys at most keep theirs.
     pub(super) fn reused<R>(
         &self,
         modules: &Arc<ModuleSet>,
@@ -76,23 +141,29 @@ impl Pools {
         if limit == 0 {
             return Ok(body(&mut Machine::reusable(modules, budget)?));
         }
-        let machine = {
+        let keyed = {
             let mut reused = self.reused.lock();
             // The limit may have been lowered since.
             reused.trim(limit);
             reused.clock += 1;
             let now = reused.clock;
-            if let Some((used, machine)) = reused.by_key.get_mut(key) {
+            if let Some((used, keyed)) = reused.by_key.get_mut(key) {
                 *used = now;
-                Arc::clone(machine)
+                Arc::clone(keyed)
             } else {
-                let machine = Arc::new(Mutex::new(Machine::reusable(modules, budget)?));
+                let keyed = Arc::<Keyed>::default();
                 reused.trim(limit - 1);
-                reused.by_key.insert(key.to_owned(), (now, Arc::clone(&machine)));
-                machine
+                reused.by_key.insert(key.to_owned(), (now, Arc::clone(&keyed)));
+                keyed
             }
         };
-        let mut machine = machine.lock();
-        Ok(body(&mut machine))
+        let (idle, room) = keyed.take();
+        let mut machine = match idle {
+            Some(machine) => machine,
+            None => Machine::reusable(modules, budget)?,
+        };
+        let result = body(&mut machine);
+        room.give_back(machine);
+        Ok(result)
     }
 }
