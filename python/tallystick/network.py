@@ -18,10 +18,14 @@ from tallystick.errors import UsageError
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["OFFLINE_VARIABLE", "go_offline", "is_offline", "require_network", "tls_context"]
+__all__ = ["NAME_MISMATCHES", "OFFLINE_VARIABLE", "go_offline", "is_offline", "require_network", "tls_context"]
 
 OFFLINE_VARIABLE = "TALLYSTICK_OFFLINE"
 """Environment variable: any value but the empty one and ``0`` forbids the network."""
+
+NAME_MISMATCHES = (62, 64)
+"""Verify codes of TLS for a certificate of another host: X509_V_ERR_HOSTNAME_MISMATCH and
+X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL's x509_vfy.h."""
 
 _REFUSED = frozenset(
     {"socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname"}

@@ -74,6 +74,7 @@ def _one_line(outcome: Outcome) -> str:
         (["keygen", ""], "not a name"),
         (["keygen", "a/b"], "not a name"),
         (["keygen", "alice"], "never overwritten"),
+        (["keygen", "bob", "-o", "alice_cert.pem"], "not a directory"),
         (["prepare", "--type", "ballot"], "id of the proposal"),
         (["prepare", "--type", "proposal", "--created-at", "soon"], "ISO 8601"),
         (["prepare", "--type", "proposal", "--created-at", "99999999999"], "out of bounds"),

@@ -103,7 +103,8 @@ def test_what_the_service_refuses(service: RunningSandbox, tmp_path: Path) -> No
     for form in (["propose", "rekey"], ["ack"], ["vote", "ab" * 32]):
         outcome = tallystick("member", *form, *service.service_arguments, *stranger)
         assert outcome.exit_code == REFUSED, outcome
-        assert "refused with status 40" in outcome.stderr
+        assert "refused with status 401" in outcome.stderr
+        assert "Signer is not a known member" in outcome.stderr
 
 
 def test_another_service_is_pinned(service: RunningSandbox, tmp_path: Path) -> None:
@@ -111,6 +112,11 @@ def test_another_service_is_pinned(service: RunningSandbox, tmp_path: Path) -> N
     outcome = tallystick("member", "status", "--url", service.url, "--service-cert", tmp_path / "other_cert.pem")
     assert outcome.exit_code == UNDECIDED
     assert "TLS certificate is not of the pinned service" in outcome.stderr
+    elsewhere = service.url.replace("127.0.0.1", "localhost")
+    outcome = tallystick("member", "status", "--url", elsewhere, "--service-cert", service.service_cert)
+    assert outcome.exit_code == UNDECIDED
+    assert "TLS certificate is of the pinned service, and for another host" in outcome.stderr
+    assert "an address that its certificate names" in outcome.stderr
 
 
 def test_a_new_member_gets_a_share(service: RunningSandbox, tmp_path: Path) -> None:

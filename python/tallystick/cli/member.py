@@ -232,8 +232,9 @@ def _print_status(
     for entry in nodes:
         line(f"node       {entry.get('nodeId')}  {entry.get('status')}")
     for entry in proposals:
-        ballots = entry.get("ballotCount", 0)
-        line(f"proposal   {entry.get('proposalId')}  {entry.get('proposalState')}, {ballots} ballots")
+        count = entry.get("ballotCount", 0)
+        ballots = f"{count} ballot{'' if count == 1 else 's'}"
+        line(f"proposal   {entry.get('proposalId')}  {entry.get('proposalState')}, {ballots}")
 
 
 # ------------------------------------------------------------------ signing elsewhere

@@ -20,7 +20,7 @@ from urllib.parse import urljoin, urlsplit
 
 from tallystick.errors import RefusedError, TallystickError, UndecidedError, UsageError
 from tallystick.member.requests import GovernanceRequest, RequestType
-from tallystick.network import require_network, tls_context
+from tallystick.network import NAME_MISMATCHES, require_network, tls_context
 
 if TYPE_CHECKING:
     from tallystick.member.keys import MemberKeys
@@ -81,8 +81,11 @@ class Answer:
         try:
             error = json.loads(self.body)["error"]
             code, message = str(error["code"]), str(error["message"])
-        except (ValueError, KeyError, TypeError, RecursionError):
-            message = self.body[:200].decode("utf-8", "replace").strip() or "no explanation"
+            # Why each way of telling who asks did not: without it a 401 says nothing.
+            reasons = [str(detail["message"]) for detail in error.get("details") or ()]
+            message = ": ".join([message.removesuffix(".") if reasons else message, *dict.fromkeys(reasons)])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            code, message = None, self.body[:200].decode("utf-8", "replace").strip() or "no explanation"
         # First line only: what follows may be a JavaScript trace.
         line = next((line for line in message.splitlines() if line.strip()), "no explanation")
         text = f"refused with status {self.status}: {f'{code}: ' if code else ''}{line[:500]}"
@@ -190,10 +193,7 @@ class GovernanceClient:
             data = response.read(MAX_ANSWER_BYTES + 1)
         except ssl.SSLCertVerificationError as error:
             self.close()
-            raise UndecidedError(
-                f"TLS certificate is not of the pinned service: {error.verify_message}", code="node-tls", file=url,
-                hint="a service has a new certificate after a recovery or a renewal: get it from the operator",
-            ) from error  # fmt: skip
+            raise _distrusted(error, url) from error
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
             self.close()
             if kept and method == "GET":
@@ -308,13 +308,22 @@ class GovernanceClient:
             if status == "Invalid":
                 text = f"transaction {transaction_id} was rolled back; send the request again"
                 raise RefusedError(text, status=answer.status, file=answer.url)
-            if waited >= seconds:
+            if not waited < seconds:
                 raise UndecidedError(
                     f"transaction {transaction_id} is not committed after {seconds:g} s: {status}",
                     code="commit-pending", file=answer.url,
                 )  # fmt: skip
             self._pause(POLL_SECONDS)
             waited += POLL_SECONDS
+
+
+def _distrusted(error: ssl.SSLCertVerificationError, url: str) -> UndecidedError:
+    text = f"TLS certificate is not of the pinned service: {error.verify_message}"
+    hint = "a service has a new certificate after a recovery or a renewal: get it from the operator"
+    if error.verify_code in NAME_MISMATCHES:
+        text = f"TLS certificate is of the pinned service, and for another host: {error.verify_message}"
+        hint = "ask the node under an address that its certificate names"
+    return UndecidedError(text, code="node-tls", file=url, hint=hint)
 
 
 def _versioned(path: str) -> str:

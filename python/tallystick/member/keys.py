@@ -134,7 +134,8 @@ def write_keys(keys: MemberKeys, directory: Path, name: str) -> KeyFiles:
     """Writes an identity under ``directory``; private keys are readable by their owner alone.
 
     Raises:
-        UsageError: ``name`` is no file name, or one of the files is there already: keys are never overwritten.
+        UsageError: ``name`` is no file name, ``directory`` is a file, or one of the files is there already: keys are
+            never overwritten.
         OSError: something cannot be written. Files of this call that were written are removed again.
     """
     if not name or name in (".", "..") or "/" in name or "\0" in name:
@@ -147,7 +148,10 @@ def write_keys(keys: MemberKeys, directory: Path, name: str) -> KeyFiles:
             ("enc_pubk", (keys.encryption_public_key or "").encode(), 0o644),
         ]
     paths = [directory / f"{name}_{suffix}.pem" for suffix, _, _ in contents]
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError("not a directory", file=str(directory)) from error
     written: list[Path] = []
     try:
         for path, (_, data, mode) in zip(paths, contents, strict=True):

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tallystick._native import ConflictError
 from tallystick.errors import TallystickError
-from tallystick.network import require_network
+from tallystick.network import NAME_MISMATCHES, require_network
 from tallystick.node import jwt, tables
 
 if TYPE_CHECKING:
@@ -38,9 +38,6 @@ _DEADLINE_SECONDS: Final = 10.0
 _READ_BYTES: Final = 64 << 10
 _COMMIT_ATTEMPTS: Final = 30
 _HTTPS_PORT: Final = 443
-
-# X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL's x509_vfy.h.
-_NAME_MISMATCHES: Final = (62, 64)
 
 
 class RefreshError(TallystickError):
@@ -167,7 +164,7 @@ def _connected(host: str, port: int, ca_bundle_pem: str, limit: _Deadline) -> ht
     try:
         return _handshake(host, port, context, limit)
     except ssl.SSLCertVerificationError as error:
-        if error.verify_code not in _NAME_MISMATCHES:
+        if error.verify_code not in NAME_MISMATCHES:
             raise
     context.check_hostname = False
     connection = _handshake(host, port, context, limit)
