@@ -123,6 +123,16 @@ def test_a_reader_that_leaves_is_no_error(certificate: Path) -> None:
     assert b"BrokenPipe" not in errors
 
 
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_nowhere_to_print_is_no_error(closed: str, certificate: Path) -> None:
+    arguments = ["verify", str(base("6.x").directory), "--uncommitted", "--service-cert", str(certificate)]
+    command = ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-m", "tallystick", *arguments]
+
+    ended = subprocess.run(command, stderr=subprocess.PIPE, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
 def test_unreadable_file(certificate: Path, tmp_path: Path) -> None:
     copy = base("6.x").copy(tmp_path / "ledger")

@@ -136,8 +136,23 @@ def _quiet_broken_pipe() -> int:
     return 128 + signal.SIGPIPE
 
 
+def _open_standard_streams() -> None:
+    """Opens what was closed when the process started (``>&-``), to nothing.
+
+    Else the next file opened, a ledger's perhaps, would take the number, and get whatever is printed.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code; never shows a traceback for bad input."""
+    _open_standard_streams()
     try:
         if os.environ.get("TALLYSTICK_OFFLINE", "") not in ("", "0"):
             from tallystick.network import go_offline
