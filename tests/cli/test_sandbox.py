@@ -52,7 +52,12 @@ def test_it_answers(sandbox: RunningSandbox) -> None:
     read = sandbox.ask("/app/log/private?id=1")
     assert (read.status, read.json) == (200, {"msg": "hello"})
     assert sandbox.ask("/app/log/private?id=1", user=None).status == 401
-    assert sandbox.ask("/app/log/private?id=2").status == 404
+    missing = sandbox.ask("/app/log/private?id=2")
+    assert (missing.status, missing.json["error"]["code"]) == (404, "ResourceNotFound")
+    # A number that JavaScript cannot count with.
+    for uncountable in ("9999999999999999", "-1", "1e3", "1.5", "x"):
+        refused = sandbox.ask(f"/app/log/private?id={uncountable}")
+        assert (refused.status, refused.json["error"]["code"]) == (400, "InvalidInput")
     assert sandbox.ask("/app/log/private", b"{", method="POST").status == 400
 
 

@@ -7,7 +7,8 @@ const PRIVATE = "log";
 const PUBLIC = "public:log";
 
 function refuse(statusCode, message) {
-  return { statusCode, body: { error: { code: "InvalidInput", message } } };
+  const code = statusCode === 404 ? "ResourceNotFound" : "InvalidInput";
+  return { statusCode, body: { error: { code, message } } };
 }
 
 // Keys sort as numbers do when every key has as many digits.
@@ -18,7 +19,7 @@ function keyOf(id) {
 function idInQuery(request) {
   for (const part of request.query.split("&")) {
     const [name, value] = part.split("=", 2);
-    if (name === "id" && /^[0-9]{1,16}$/.test(value ?? "")) {
+    if (name === "id" && /^[0-9]{1,16}$/.test(value ?? "") && Number.isSafeInteger(Number(value))) {
       return Number(value);
     }
   }
