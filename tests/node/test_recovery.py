@@ -49,12 +49,12 @@ def _json(node: StartedNode, table: str, key: bytes = tables.SINGLETON) -> Any:
     return tables.get_json(node.node.runtime.begin(), table, key)
 
 
-def _hand_in(node: StartedNode, index: int, share: bytes | None = None) -> bool:
+def _hand_in(node: StartedNode, index: int, share: bytes | None = None, *, settle: bool = True) -> bool:
     """A member hands in its share; whether that was enough."""
     member = node.members[index]
     encrypted = _json(node, tables.RECOVERY_SHARES)["encrypted_shares"][member.id]
     plain = share or decrypt_secret(member.encryption, base64.b64decode(encrypted))
-    return node.hand_in(member.id, plain)
+    return node.hand_in(member.id, plain, settle=settle)
 
 
 def _propose_opening(node: StartedNode, before: StartedNode) -> None:
@@ -203,6 +203,27 @@ def test_wrong_shares_open_nothing(lost: StartedNode, second: Path) -> None:
         node.wait_until(lambda: node.node.state == NodeState.PART_OF_NETWORK)
     finally:
         node.stop()
+
+
+def test_shares_beyond_the_threshold_start_no_second_recovery(lost: StartedNode, second: Path) -> None:
+    # Nothing is committed before the last of them is in.
+    node = recover(second, lost, ledger_signatures={"delay": "1h"})
+    try:
+        _propose_opening(node, lost)
+        assert [_hand_in(node, index, settle=False) for index in range(3)] == [False, True, True]
+        node.settle()
+        node.wait_until(lambda: "Recovery is complete" in node.log.getvalue())
+        node.settle()
+        node.wait_until(lambda: node.node.app_open)
+        # What was told of commits is dealt with before it ends.
+        node.stop()
+        assert node.node.state == NodeState.PART_OF_NETWORK
+        log = node.log.getvalue()
+        assert log.count("Reading the private ledger") == 1
+        assert "[fatal]" not in log
+    finally:
+        node.stop()
+    assert _audit(node, lost).verdict is Verdict.VERIFIED
 
 
 def test_a_ledger_of_another_service_is_refused_and_left_alone(lost: StartedNode, second: Path, tmp_path: Path) -> None:

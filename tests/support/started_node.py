@@ -117,8 +117,8 @@ class StartedNode:
 
         return self.run(call)
 
-    def hand_in(self, member_id: str, share: bytes) -> bool:
-        """A member hands in its recovery share; whether that was enough."""
+    def hand_in(self, member_id: str, share: bytes, *, settle: bool = True) -> bool:
+        """A member hands in its recovery share; whether that was enough. It is committed then if ``settle``."""
         recovery = self.node.recovery
         assert recovery is not None
 
@@ -129,7 +129,8 @@ class StartedNode:
             return submitted.is_enough
 
         txid, enough = self.run(submit)
-        self.settle(txid)
+        if settle:
+            self.settle(txid)
         return bool(enough)
 
     def settle(self, txid: TxId | None = None) -> None:

@@ -238,6 +238,7 @@ class Recovery:
     def __init__(self, node: Node, links: Sequence[tuple[int, bytes]]) -> None:
         self._node = node
         self._links = [(seqno, json.loads(value)) for seqno, value in links]
+        self._finishing = False
 
     def submit(self, tx: NodeTransaction, member_id: str, share: bytes) -> SubmittedShares:
         """Keeps a member's share, encrypted, in the ledger.
@@ -275,6 +276,11 @@ class Recovery:
         tables.put_json(tx, tables.ENCRYPTED_SECRETS, value)
 
         def finish() -> None:
+            # Shares beyond the threshold may come in before the commit that starts this. All such calls come from the
+            # thread that tells of commits.
+            if self._finishing:
+                return
+            self._finishing = True
             threading.Thread(target=self._finish, args=(known,), name="private-recovery", daemon=True).start()
 
         commit.on_local_commit.append(lambda txid: self._node.after_commit(txid, finish))
@@ -322,6 +328,7 @@ class Recovery:
         except (RuntimeError, ValueError, TallystickError) as error:
             # Members may hand in their shares again; what is public goes on working.
             node.state = NodeState.PART_OF_PUBLIC_NETWORK
+            self._finishing = False
             node.log.fatal(f"Private recovery failed: {error}")
             return
         node.state = NodeState.PART_OF_NETWORK
