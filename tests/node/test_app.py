@@ -362,6 +362,13 @@ class TestRequests:
             loop.join()
         assert answers == [500] * 4
 
+    @pytest.mark.parametrize("prefix", ["", "/app"])
+    def test_verbs_that_a_path_has_not_are_named_without_the_prefix(self, prefix, service):
+        answer = service.ask("DELETE", f"{prefix}/open")
+        assert (answer.status, answer.headers["allow"]) == (405, "OPTIONS, GET")
+        error = {"code": "UnsupportedHttpVerb", "message": "Allowed methods for '/open' are: OPTIONS, GET."}
+        assert answer.json()["error"] == error
+
     def test_a_new_application_takes_the_place_of_the_old(self, service):
         try:
             service.install({"/app.js": "export const f = () => ({ body: 1 })"}, {"GET /new": endpoint("f", NO_AUTH)})

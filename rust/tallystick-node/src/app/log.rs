@@ -2,6 +2,10 @@
 //!
 //! A busy application causes tens of thousands of lines a second. Handlers only queue them; one thread writes
 //! what has gathered, many lines at a time.
+//!
+//! Applications repeat what clients sent. In text a line of the log is what begins in the first column, so further
+//! lines of a message are indented and control characters are spelled out, as in the node's other lines.
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -20,6 +24,8 @@ const MAX_WAITING: usize = 1 << 16;
 const GATHER: Duration = Duration::from_millis(20);
 /// Width of the part of a text line that holds level, tag and place, before the bar.
 const PREAMBLE: usize = 45;
+/// What the further lines of a message begin with.
+const CONTINUED: &str = "\n        ";
 /// The number under which lines of applications appear among the node's threads.
 const THREAD: u32 = 100;
 
@@ -172,9 +178,36 @@ fn append(out: &mut String, line: &Line, as_json: bool) {
         out.push_str(&object.to_string());
     } else {
         let preamble = format!("[{level:<5}][{tag}] app.js:0");
-        out.push_str(&format!("{moment}        {THREAD:<3} {preamble:<PREAMBLE$}| {}", line.text));
+        let shown = shown(&line.text);
+        out.push_str(&format!("{moment}        {THREAD:<3} {preamble:<PREAMBLE$}| {shown}"));
     }
     out.push('\n');
+}
+
+/// Controls, and what changes the direction of text or hides in it.
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+fn shown(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => out.push_str(CONTINUED),
+            '\t' => out.push_str("    "),
+            '\r' => out.push_str("\\r"),
+            hidden if is_hidden(hidden) => match u32::from(hidden) {
+                code @ ..0x100 => out.push_str(&format!("\\x{code:02x}")),
+                code => out.push_str(&format!("\\u{code:04x}")),
+            },
+            plain => out.push(plain),
+        }
+    }
+    Cow::Owned(out)
 }
 
 #[cfg(test)]
@@ -198,6 +231,22 @@ mod tests {
         let text = written.unwrap_or_default();
         assert_eq!(text.lines().count(), 1000);
         assert!(text.ends_with("| line 999\n"));
+    }
+
+    #[test]
+    fn a_message_does_not_begin_a_line_of_its_own() {
+        let text =
+            "none\n2023-11-14T22:13:20.123456Z        0   [fatal] forged\r\u{1b}[2J\u{202e}\tü".to_owned();
+        let line = Line { at: UNIX_EPOCH, tag: "app", level: LogLevel::Info, text };
+        let mut out = String::new();
+        append(&mut out, &line, false);
+        let lines = out.lines().collect::<Vec<_>>();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].ends_with("| none"));
+        assert_eq!(
+            lines[1],
+            "        2023-11-14T22:13:20.123456Z        0   [fatal] forged\\r\\x1b[2J\\u202e    ü"
+        );
     }
 
     #[test]

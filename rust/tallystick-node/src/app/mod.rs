@@ -146,7 +146,7 @@ fn find<'a>(snapshot: &'a Snapshot, request: &'a Request, path: &'a str) -> Step
             let answer = if request.method == Method::OPTIONS {
                 Response::new(StatusCode::NO_CONTENT, "")
             } else {
-                let message = format!("Allowed methods for '{}' are: {allow}.", request.path);
+                let message = format!("Allowed methods for '{path}' are: {allow}.");
                 error(StatusCode::METHOD_NOT_ALLOWED, Code::UnsupportedHttpVerb, &message)
             };
             Step::Answer(answer.with(header::ALLOW, &allow))
