@@ -26,7 +26,7 @@ from tallystick.node.governance.proposals import (
     withdraw_proposal,
 )
 from tallystick.node.governance.records import PROPOSALS, PROPOSALS_INFO, Proposal, read_proposal
-from tallystick.node.governance.recovery import share_of, submit_share
+from tallystick.node.governance.recovery import share_of, take_share, waiting_recovery
 from tallystick.node.http.authentication import AuthenticationPolicy, MemberCertificatePolicy
 from tallystick.node.http.context import Context, Reply
 from tallystick.node.http.errors import Code
@@ -187,8 +187,8 @@ def encrypted_share(context: Context) -> Reply:
 
 def recover(context: Context) -> Reply:
     """Takes a share, when the service waits for shares."""
-    _active(context)
-    return submit_share(context)
+    request = _active(context)
+    return take_share(context, waiting_recovery(context), request)
 
 
 # ---------------------------------------------------------------------------------------------------- reading

@@ -7,7 +7,7 @@ from typing import Any
 
 from tallystick.errors import TallystickError
 from tallystick.node import tables
-from tallystick.node.governance.authentication import MemberSignaturePolicy, signed_request
+from tallystick.node.governance.authentication import MemberSignaturePolicy, SignedRequest, signed_request
 from tallystick.node.governance.describing import described
 from tallystick.node.governance.errors import GOVERNANCE_TAG, governance_error, path_id
 from tallystick.node.http.context import Context, Reply, parse_json
@@ -16,7 +16,7 @@ from tallystick.node.http.registry import Endpoint
 from tallystick.node.recovery import Recovery, SubmittedShares
 from tallystick.node.state import NodeState, ServiceStatus
 
-__all__ = ["recovery_endpoints", "share_of", "submit_share"]
+__all__ = ["recovery_endpoints", "share_of", "submit_share", "take_share", "waiting_recovery"]
 
 
 def recovery_endpoints() -> list[Endpoint]:
@@ -53,15 +53,8 @@ def share_of(context: Context, member_id: str) -> str:
 
 
 def submit_share(context: Context) -> Reply:
-    """Takes a share, when the service waits for shares; with enough of them the private ledger is read."""
-    info: dict[str, Any] = tables.get_json(context.tx, tables.SERVICE_INFO) or {}
-    recovery: Recovery | None = context.node.recovery
-    if info.get("status") != ServiceStatus.WAITING_FOR_RECOVERY_SHARES or recovery is None:
-        message = "Service is not waiting for recovery shares."
-        raise governance_error(context, 403, Code.SERVICE_NOT_WAITING_FOR_RECOVERY_SHARES, message)
-    if context.node.state == NodeState.READING_PRIVATE_LEDGER:
-        message = "Node is already recovering private ledger."
-        raise governance_error(context, 403, Code.NODE_ALREADY_RECOVERING, message)
+    """Takes the share of the member in the path, when the service waits for shares."""
+    recovery = waiting_recovery(context)
     member_id = path_id(context, "memberId", "member")
     request = signed_request(context)
     if request.member_id != member_id:
@@ -70,7 +63,34 @@ def submit_share(context: Context) -> Reply:
             f"(m[{request.member_id}])."
         )
         raise governance_error(context, 400, Code.INVALID_AUTHENTICATION_INFO, message)
-    submitted = _take(context, recovery, member_id, _share_of(context, parse_json(request.content)))
+    return take_share(context, recovery, request)
+
+
+def waiting_recovery(context: Context) -> Recovery:
+    """The recovery that waits for shares.
+
+    Raises:
+        HttpError: 403, the service does not wait for any, or has enough of them.
+    """
+    info: dict[str, Any] = tables.get_json(context.tx, tables.SERVICE_INFO) or {}
+    recovery: Recovery | None = context.node.recovery
+    if info.get("status") != ServiceStatus.WAITING_FOR_RECOVERY_SHARES or recovery is None:
+        message = "Service is not waiting for recovery shares."
+        raise governance_error(context, 403, Code.SERVICE_NOT_WAITING_FOR_RECOVERY_SHARES, message)
+    if context.node.state == NodeState.READING_PRIVATE_LEDGER:
+        message = "Node is already recovering private ledger."
+        raise governance_error(context, 403, Code.NODE_ALREADY_RECOVERING, message)
+    return recovery
+
+
+def take_share(context: Context, recovery: Recovery, request: SignedRequest) -> Reply:
+    """Takes the share that a member signed; with enough of them the private ledger is read.
+
+    Raises:
+        HttpError: 400, the request holds no share; 500, the share is none that was issued.
+    """
+    share = _share_of(context, parse_json(request.content))
+    submitted = _take(context, recovery, request.member_id, share)
     if submitted.full_key:
         message = "Full recovery key successfully submitted"
     else:
