@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from support.run import tallystick
-from support.sandbox import RunningSandbox, running_sandbox, spawn, wait_ready
+from support.sandbox import PATIENCE_SECONDS, RunningSandbox, running_sandbox, spawn, wait_ready
 
 OK, USAGE, UNDECIDED = 0, 2, 3
 
@@ -59,6 +60,31 @@ def test_it_answers(sandbox: RunningSandbox) -> None:
         refused = sandbox.ask(f"/app/log/private?id={uncountable}")
         assert (refused.status, refused.json["error"]["code"]) == (400, "InvalidInput")
     assert sandbox.ask("/app/log/private", b"{", method="POST").status == 400
+
+
+def test_only_requests_count_as_malformed(sandbox: RunningSandbox) -> None:
+    def malformed() -> int:
+        metrics = sandbox.ask("/node/metrics", user=None).json["sessions"]["interfaces"]["main"]
+        return int(metrics["errors"]["parsing"])
+
+    before = malformed()
+    host, _, port = sandbox.url.removeprefix("https://").rpartition(":")
+    address = (host, int(port))
+    for probe in (b"", b"no TLS\r\n\r\n"):
+        with socket.create_connection(address, timeout=PATIENCE_SECONDS) as plain:
+            plain.sendall(probe)
+            plain.shutdown(socket.SHUT_WR)
+            while plain.recv(1024):
+                pass
+    assert malformed() == before
+    context = ssl.create_default_context(cafile=str(sandbox.service_cert))
+    with (
+        socket.create_connection(address, timeout=PATIENCE_SECONDS) as plain,
+        context.wrap_socket(plain, server_hostname=host) as secured,
+    ):
+        secured.sendall(b"no request\r\n\r\n")
+        assert secured.recv(1024).startswith(b"HTTP/1.1 400 ")
+    assert malformed() == before + 1
 
 
 def test_a_second_one_in_the_same_workspace(sandbox: RunningSandbox) -> None:
@@ -166,6 +192,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         (["--app", tmp_path / "nowhere"], "no such directory"),
         (["--app", tmp_path / "app"], "not JSON"),
         (["--constitution", tmp_path / "nowhere.js"], "nowhere.js: No such file"),
+        (["--constitution", "--users", "2"], "'--constitution' requires an argument"),
         (["--port", "70000"], "70000"),
         (["--members", "0"], "0"),
         (["--nothing"], "--nothing"),

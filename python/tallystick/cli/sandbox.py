@@ -39,6 +39,9 @@ class _ManyFiles(click.Command):
                 after_constitution = 1
                 spread.append(text)
             elif text.startswith("-") or not after_constitution:
+                if after_constitution == 1:
+                    # Click would take the next option for the file, and then wonder at what is left over.
+                    raise click.BadOptionUsage("constitution", "Option '--constitution' requires an argument.", ctx)
                 after_constitution = 0
                 spread.append(text)
             else:

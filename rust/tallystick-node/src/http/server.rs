@@ -373,9 +373,9 @@ async fn session(
     match listening.acceptor.clone() {
         None => serve(stream, None, listening, over_soft_cap, stopped).await,
         Some(acceptor) => {
+            // Not counted among requests that cannot be parsed: probes of load balancers connect and leave.
             let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await
             else {
-                listening.counters.parsing.fetch_add(1, Ordering::Relaxed);
                 return;
             };
             let certificate = stream
