@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallystick.cli.exit_status import ExitStatus
-from tallystick.errors import FormatError, TallystickError
+from tallystick.errors import TallystickError
 
 if TYPE_CHECKING:
     from tallystick.explore.views import Explorer
@@ -44,6 +44,7 @@ def explore(
 
     The page is served on this machine only, to whoever has the link that is printed. Ctrl-C ends it.
     """
+    from tallystick.cli.listing import no_chunk
     from tallystick.evidence.compare import Copy
     from tallystick.explore.index import build_index
     from tallystick.explore.server import ExplorerServer
@@ -56,9 +57,7 @@ def explore(
     )
     ledger = Ledger(paths, uncommitted=uncommitted, recovery=recovery)
     if ledger.first_seqno is None:
-        raise FormatError(
-            "no ledger chunk to read", code="ledger-empty", hint="open chunks are read with --uncommitted"
-        )
+        raise no_chunk(paths, ledger)
     with tempfile.TemporaryDirectory(prefix="tallystick-explore-") as directory:
         last = ledger.last_seqno or 0
         index = build_index(ledger, Path(directory) / "index.sqlite", lambda seqno: _progress(seqno, last))
@@ -98,11 +97,17 @@ def _replay(paths: tuple[str, ...], uncommitted: bool, recovery: bool) -> dict[s
     return {**report.to_json(), "events": [event.to_json() for event in report.events]}
 
 
-def _in_background(explorer: Explorer, name: str, work: Callable[[], dict[str, object]]) -> None:
+def _in_background(explorer: Explorer, name: str, work: Callable[[], dict[str, object]]) -> threading.Thread:
     def run() -> None:
         try:
             setattr(explorer, name, work())
         except (TallystickError, OSError) as error:
             explorer.trouble[name] = f"ended without a result: {error}"
+        finally:
+            # A defect of ours shows on the terminal; the page must not go on saying that work is under way.
+            if getattr(explorer, name) is None:
+                explorer.trouble.setdefault(name, "ended without a result")
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread

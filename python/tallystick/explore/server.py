@@ -3,7 +3,7 @@
 * It listens on 127.0.0.1 only, and answers only when the ``Host`` header names a loopback address, so that a page
   elsewhere cannot reach it through a name that it controls.
 * Without the token (in the first link, then in a cookie that no script and no other site can use) the answer is
-  empty.
+  empty. Cookies do not know ports: each explorer's has the port in its name, so that two can be open in one browser.
 * Nothing is loaded from elsewhere, and no script runs: the content security policy forbids both.
 """
 
@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import sys
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tallystick.errors import TallystickError
@@ -21,7 +23,6 @@ from tallystick.explore.views import Explorer, NotFoundError
 
 __all__ = ["ExplorerServer"]
 
-_COOKIE = "tallystick"
 _LOOPBACK = ("127.0.0.1", "localhost")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 _MAX_QUERY = 8192
@@ -42,11 +43,17 @@ class ExplorerServer(ThreadingHTTPServer):
         self.explorer = explorer
         self.token = secrets.token_urlsafe(24)
         super().__init__(("127.0.0.1", port), _Handler)
+        self.cookie = f"tallystick-{self.server_address[1]}"
 
     @property
     def url(self) -> str:
         """The link that lets its reader in."""
         return f"http://127.0.0.1:{self.server_address[1]}/?token={self.token}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Passes over readers who left or are slow; anything else is a defect of ours, and shown."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -59,8 +66,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Says nothing: the terminal belongs to the command."""
 
     def do_GET(self) -> None:
-        url = urlsplit(self.path[:_MAX_QUERY])
-        query = dict(parse_qsl(url.query, keep_blank_values=True, max_num_fields=32) if url.query else [])
+        try:
+            url = urlsplit(self.path[:_MAX_QUERY])
+            query = dict(parse_qsl(url.query, keep_blank_values=True, max_num_fields=32) if url.query else [])
+        except ValueError:
+            self._answer(400, b"", "text/plain")
+            return
         if not self._addressed_to_us():
             self._answer(403, b"", "text/plain")
         elif hmac.compare_digest(query.pop("token", "").encode(), self.server.token.encode()):
@@ -74,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._page(url.path, query)
 
     def _cookie(self) -> str:
-        return f"{_COOKIE}={self.server.token}; HttpOnly; SameSite=Strict; Path=/"
+        return f"{self.server.cookie}={self.server.token}; HttpOnly; SameSite=Strict; Path=/"
 
     def _addressed_to_us(self) -> bool:
         name = self.headers.get("Host", "").rsplit(":", 1)[0]
@@ -82,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _has_cookie(self) -> bool:
         try:
-            cookie = SimpleCookie(self.headers.get("Cookie", "")).get(_COOKIE)
+            cookie = SimpleCookie(self.headers.get("Cookie", "")).get(self.server.cookie)
         except CookieError:
             return False
         return cookie is not None and hmac.compare_digest(cookie.value.encode(), self.server.token.encode())

@@ -38,6 +38,15 @@ _SHORT = 160
 _MAX_SHOWN_BYTES = 256 * 1024
 _MAX_DUMP_BYTES = 64 * 1024
 
+# What makes an identity of the verdict trusted.
+_TRUST: Mapping[str | None, str] = {
+    "pinned": "pinned by you",
+    "genesis": "of the first transaction, which you trust",
+    "opening": "opened by the members of the identity before it",
+    "endorsement": "endorsed by a newer identity that is trusted",
+    None: "not trusted",
+}
+
 View = Callable[[Mapping[str, str]], tuple[str, Markup]]
 
 
@@ -133,12 +142,21 @@ class Explorer:
         parts: list[Markup] = [heading, definition_list(rows)]
         identities = verdict.get("identities")
         if isinstance(identities, list) and identities:
-            names = sorted({name for item in identities for name in item})
             parts += [
                 tag("h2", "Service identities"),
                 table(
-                    [name.replace("_", " ") for name in names],
-                    [[_text(item.get(name)) for name in names] for item in identities],
+                    ["key (SHA-256)", "from", "last signed", "status", "signatures", "trust"],
+                    [
+                        [
+                            tag("code", _text(item.get("service_key_sha256")) or "unknown"),
+                            _text(item.get("first_txid")) or "before the start",
+                            _text(item.get("last_signed_txid")) or "never",
+                            _text(item.get("status")) or "unknown",
+                            _text(item.get("signatures")),
+                            _TRUST[item.get("trusted_by")],
+                        ]
+                        for item in identities
+                    ],
                 ),
             ]
         findings = verdict.get("findings")

@@ -100,6 +100,11 @@ def _code(text: object) -> str:
     return f"<code>{_text(text)}</code>"
 
 
+def _unbroken(text: object) -> str:
+    """Text that stays on one line: half a transaction ID is another one."""
+    return f'<span class="keep">{_text(text)}</span>'
+
+
 def _section(name: str, title: str, content: Iterable[str]) -> list[str]:
     return [f'<section aria-labelledby="{name}">', f'<h2 id="{name}">{title}</h2>', *content, "</section>"]
 
@@ -187,9 +192,9 @@ def _identity(position: int, item: IdentityReport) -> tuple[str, ...]:
     return (
         str(position),
         _code(item.service_key_sha256) if item.service_key_sha256 else "unknown",
-        _text(item.first_txid or "before the start"),
-        _text(item.last_signed_txid or "never"),
-        f'<span class="keep">{_text(item.status or "unknown")}</span>',
+        _unbroken(item.first_txid or "before the start"),
+        _unbroken(item.last_signed_txid or "never"),
+        _unbroken(item.status or "unknown"),
         f"{item.signatures:,}",
         _text(TRUSTED_BY[item.trusted_by]),
     )
@@ -326,7 +331,7 @@ def _finding_table(caption: str, findings: Iterable[Finding]) -> list[str]:
             (
                 f'<span class="tag {item.severity.value}">{item.severity.value}</span> {_code(item.code)}',
                 "<br>".join(lines),
-                _text(item.txid or ""),
+                _unbroken(item.txid or ""),
                 _EFFECTS[item.verdict_effect],
             )
         )

@@ -9,10 +9,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tallystick.audit.auditor import audit_ledger
+from tallystick.cli.explore import _in_background
 from tallystick.evidence.compare import Copy
 from tallystick.explore.html import link, tag
 from tallystick.explore.index import build_index
@@ -74,7 +76,7 @@ def running(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     server = ExplorerServer(explorer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
-    yield Running(server, f"tallystick={server.token}")
+    yield Running(server, f"{server.cookie}={server.token}")
     server.shutdown()
     server.server_close()
     index.close()
@@ -114,9 +116,10 @@ def test_what_is_not_there_is_not_found(running: Running, path: str) -> None:
     assert running.get(path)[0] == 404
 
 
-@pytest.mark.parametrize("headers", [{}, {"Cookie": "tallystick=wrong"}, {"Cookie": "other=1; ;;="}])
+@pytest.mark.parametrize("headers", [{}, {"Cookie": "NAME=wrong"}, {"Cookie": "other=1; ;;="}])
 @pytest.mark.parametrize("path", ["/", "/raw/1", "/transaction/1", "/?token=wrong"])
 def test_without_the_token_nothing_is_answered(running: Running, path: str, headers: dict[str, str]) -> None:
+    headers = {name: value.replace("NAME", running.server.cookie) for name, value in headers.items()}
     status, _, body = running.get(path, headers)
     assert (status, body) == (403, "")
 
@@ -131,6 +134,68 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(running: Running) -> 
     assert (status, headers["location"]) == (303, "/tables")
     assert "HttpOnly" in headers["set-cookie"]
     assert "SameSite=Strict" in headers["set-cookie"]
+
+
+def test_two_explorers_in_one_browser_keep_their_cookies(running: Running) -> None:
+    other = ExplorerServer(running.server.explorer)
+    try:
+        assert other.cookie != running.server.cookie
+        both = f"{other.cookie}={other.token}; {running.cookie}"
+        assert running.get("/", {"Cookie": both})[0] == 200
+    finally:
+        other.server_close()
+
+
+@pytest.mark.parametrize("path", ["/?" + "&".join("a=" * 40), "http://[::1/"])
+def test_a_malformed_request_is_answered_and_leaves_no_traceback(
+    running: Running, path: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert running.get(path, {"Host": "localhost"})[0] == 400
+    assert capfd.readouterr().err == ""
+
+
+def test_a_reader_who_leaves_is_no_defect(running: Running, capfd: pytest.CaptureFixture[str]) -> None:
+    for error in (ConnectionResetError(104, "reset"), BrokenPipeError(32, "pipe"), TimeoutError()):
+        try:
+            raise error
+        except OSError:
+            running.server.handle_error(None, ("127.0.0.1", 1))
+    assert capfd.readouterr().err == ""
+    try:
+        raise KeyError("a defect of ours")
+    except KeyError:
+        running.server.handle_error(None, ("127.0.0.1", 1))
+    assert "a defect of ours" in capfd.readouterr().err
+
+
+def test_identities_say_why_they_are_trusted(running: Running) -> None:
+    explorer = running.server.explorer
+    assert "pinned by you" in running.get("/")[2]
+    kept = explorer.verdict
+    assert kept is not None
+    known = cast("list[dict[str, object]]", kept["identities"])
+    identities = [{**item, "trusted_by": None, "last_signed_txid": None} for item in known]
+    explorer.verdict = {**kept, "identities": identities}
+    try:
+        body = running.get("/")[2]
+    finally:
+        explorer.verdict = kept
+    assert "not trusted" in body
+    assert "never" in body
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("error", [OSError(5, "read error"), RuntimeError("a defect of ours")])
+def test_background_work_that_ends_badly_is_not_shown_as_going_on(running: Running, error: Exception) -> None:
+    explorer = Explorer(running.server.explorer.ledger, running.server.explorer.index, running.server.explorer.copy)
+
+    def work() -> dict[str, object]:
+        raise error
+
+    _in_background(explorer, "verdict", work).join(60)
+
+    assert "verifying" not in explorer.status()
+    assert "ended without a result" in explorer.status()
 
 
 def test_nothing_is_loaded_and_no_script_runs(running: Running) -> None:
