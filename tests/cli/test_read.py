@@ -166,6 +166,14 @@ def test_state(run: Run, small_ledger: Path) -> None:
     _fits_and_is_harmless(out)
 
 
+@pytest.mark.parametrize("options", [["--tables", "nothing"], ["--key", "nobody"]])
+def test_state_without_a_row_says_so(run: Run, small_ledger: Path, options: list[str]) -> None:
+    code, _, err = run("state", small_ledger, *options)
+    assert code == 0
+    assert "no row of a public table fits" in err
+    assert "no row" not in run("state", small_ledger, "--tables", "records", "--key", "a")[2]
+
+
 def test_state_json(run: Run, small_ledger: Path) -> None:
     _, out, _ = run("state", small_ledger, "--at", "4", "--tables", "records", "--key", "a", "--format", "json")
     document = json.loads(out)

@@ -105,14 +105,11 @@ class AuditRun:
             for run in runs[1:]:
                 self._scan_after_gap(run)
         elif self._resume is None:
-            self._log.add("nothing-to-verify", "no transaction to verify was found" + self._left_out_hint())
+            why = f": {self._files.why_empty}" if self._files.why_empty else ""
+            self._log.add("nothing-to-verify", "no transaction to verify was found" + why)
         self.chain = self._conclude()
         self._check_expectations(head)
         return self._verdict(self.chain, given)
-
-    def _left_out_hint(self) -> str:
-        reasons = sorted({reason for _, reason in self._files.left_out})
-        return f": {len(self._files.left_out)} files were left out ({'; '.join(reasons)})" if reasons else ""
 
     def _resume_runs(self, resume: Checkpoint, runs: list[list[CoverPart]]) -> list[list[CoverPart]]:
         """Looks whether the ledger still holds the checkpoint's head, and cuts off what stands before."""
@@ -394,12 +391,15 @@ class AuditRun:
             left_out.setdefault(reason, []).append(Path(path).name)
         for reason, names in sorted(left_out.items()):
             shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-            lines.append(f"{len(names)} chunk files were not read, {reason}: {shown}")
+            files = "chunk file was" if len(names) == 1 else "chunk files were"
+            lines.append(f"{len(names)} {files} not read, {reason}: {shown}")
         if self._resume is not None:
             lines.append(
                 f"transactions up to {self._resume.head} were verified by an earlier run, by the checkpoint's word; "
                 "their files were not read again"
             )
+        if self.engine is not None and self.engine.trusts is not None:
+            lines.append(f"what {self.engine.trusts} read and hashed: it is trusted as this machine is")
         if self._level != "full":
             lines.append("signatures, signers and the service's identities")
         elif not self.state.from_genesis:

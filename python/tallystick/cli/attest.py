@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallystick.cli.exit_status import ExitStatus
-from tallystick.cli.listing import Output
-from tallystick.errors import FormatError
+from tallystick.cli.listing import Output, no_chunk
 from tallystick.findings import Verdict
 from tallystick.printable import cut, printable
 
@@ -37,9 +36,7 @@ def attest(paths: tuple[str, ...], uncommitted: bool, recovery: bool, style: str
 
     ledger = Ledger(paths, uncommitted=uncommitted, recovery=recovery)
     if ledger.first_seqno is None:
-        raise FormatError(
-            "no ledger chunk to read", code="ledger-empty", hint="open chunks are read with --uncommitted"
-        )
+        raise no_chunk(paths, ledger)
     audit = audit_attestation(ledger)
     output = Output(style)
     if output.is_text:

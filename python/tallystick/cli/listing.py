@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TextIO
 
+from tallystick.errors import FormatError
+from tallystick.ledger.ledger import Ledger
 from tallystick.ledger.transaction import Transaction
 from tallystick.printable import cut, display_width, printable, wrap
 from tallystick.tables.decode import Decoded, decode_key, decode_value
@@ -20,6 +22,7 @@ __all__ = [
     "WIDTH",
     "JsonDocument",
     "Output",
+    "no_chunk",
     "row_lines",
     "rows_json",
     "short_value",
@@ -196,3 +199,9 @@ def row_lines(table: str, key: bytes, value: bytes | None, *, indent: int, full:
     room = WIDTH - len(head)
     name = cut(name, max(8, room // 2))
     yield f"{head}{name}  " + short_value(table, value, max(8, room - display_width(name) - 2))
+
+
+def no_chunk(paths: Sequence[str], ledger: Ledger) -> FormatError:
+    """That ``paths`` hold no chunk file that was to be read, and what to do (``ledger-empty``)."""
+    where = paths[0] if len(paths) == 1 else None
+    return FormatError("no ledger chunk to read", code="ledger-empty", file=where, hint=ledger.files.why_empty)

@@ -14,6 +14,7 @@ from tallystick.cli.listing import (
     NO_CLAIMS,
     WIDTH,
     Output,
+    no_chunk,
     row_lines,
     rows_json,
     short_value,
@@ -99,13 +100,7 @@ def open_ledger(paths: Iterable[str], *, uncommitted: bool, recovery: bool, quie
     for finding in ledger.findings:
         note(f"note: {finding.file or ''}: {finding.message} [{finding.code}]", quiet)
     if not ledger.files.parts:
-        left_out = ledger.files.left_out
-        raise FormatError(
-            "no ledger chunk to read",
-            code="ledger-empty",
-            file=given[0] if len(given) == 1 else None,
-            hint=f"left out: {left_out[0][0]} ({left_out[0][1]})" if left_out else None,
-        )
+        raise no_chunk(given, ledger)
     return ledger
 
 
@@ -395,6 +390,8 @@ def state(
         _state_text(output, found, keys, full)
     else:
         _state_json(output, found, keys)
+    if (tables or key) and not any(keys is None or not keys.isdisjoint(rows) for rows in found.tables.values()):
+        note(f"note: no row of a public table fits --tables or --key at seqno {found.seqno}", quiet)
     note(_UNVERIFIED, quiet)
     return ExitStatus.OK
 

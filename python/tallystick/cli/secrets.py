@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 
 from tallystick.cli.exit_status import ExitStatus
-from tallystick.cli.listing import Output, row_lines, writes_json
-from tallystick.errors import FormatError, UsageError
+from tallystick.cli.listing import Output, no_chunk, row_lines, writes_json
+from tallystick.errors import UsageError
 from tallystick.findings import Finding, Verdict, verdict_of
 from tallystick.ledger.ledger import Ledger
 from tallystick.printable import printable
@@ -75,9 +75,7 @@ def _open(
 ) -> PrivateLedger:
     ledger = Ledger(paths, uncommitted=uncommitted, recovery=recovery)
     if ledger.first_seqno is None:
-        raise FormatError(
-            "no ledger chunk to read", code="ledger-empty", hint="open chunks are read with --uncommitted"
-        )
+        raise no_chunk(paths, ledger)
     return PrivateLedger(ledger, secret_files=secret_files, share_files=share_files, encryption_keys=encryption_keys)
 
 

@@ -64,6 +64,11 @@ class DaskEngine:
         self._client = client
         self._url = url
 
+    @property
+    def trusts(self) -> str | None:
+        """The cluster: its workers say what they read."""
+        return f"the Dask cluster {self._url}"
+
     def close(self) -> None:
         """Leaves the cluster as it is, and disconnects."""
         self._client.close()

@@ -30,7 +30,16 @@ from typing import NamedTuple
 
 from tallystick import _native
 from tallystick.errors import FormatError, LimitExceededError
-from tallystick.ledger.source import ChunkFacts, FoundFile, chunk_facts, list_place, local_copy, open_chunk, parent_of
+from tallystick.ledger.source import (
+    ChunkFacts,
+    FoundFile,
+    chunk_facts,
+    is_url,
+    list_place,
+    local_copy,
+    open_chunk,
+    parent_of,
+)
 
 __all__ = [
     "ChunkName",
@@ -162,12 +171,26 @@ class LedgerFiles(NamedTuple):
         left_out: (path, reason) of chunk files that were not read, because of their kind.
         spares: files whose transactions are all read from other files.
         findings: names that are not understood, gaps, conflicts.
+        below: directories in the given ones that hold chunk files, which were not read.
     """
 
     parts: tuple[CoverPart, ...]
     left_out: tuple[tuple[str, str], ...] = ()
     spares: tuple[LedgerFile, ...] = ()
     findings: tuple[FileFinding, ...] = ()
+    below: tuple[str, ...] = ()
+
+    @property
+    def why_empty(self) -> str | None:
+        """What keeps a ledger without a part from having one, and what to do; None where nothing is known."""
+        if self.left_out:
+            reasons = "; ".join(sorted({reason for _, reason in self.left_out}))
+            files = "chunk file was" if len(self.left_out) == 1 else "chunk files were"
+            return f"{len(self.left_out)} {files} left out ({reasons})"
+        if self.below:
+            shown = ", ".join(self.below[:_NAMES_SHOWN]) + (", …" if len(self.below) > _NAMES_SHOWN else "")
+            return f"directories are not searched: give as paths the ones that hold chunks: {shown}"
+        return None
 
     def runs(self) -> list[list[CoverPart]]:
         """The cover, cut at its gaps."""
@@ -185,6 +208,7 @@ class _Collected:
     files: list[LedgerFile] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
     findings: list[FileFinding] = field(default_factory=list)
+    below: list[str] = field(default_factory=list)
 
 
 def find_ledger_files(
@@ -217,7 +241,7 @@ def find_ledger_files(
     for before, after in pairwise(parts):
         if before.last is not None and after.first > before.last + 1:
             findings.append(_gap(before, after))
-    return LedgerFiles(tuple(parts), tuple(collected.left_out), tuple(spares), tuple(findings))
+    return LedgerFiles(tuple(parts), tuple(collected.left_out), tuple(spares), tuple(findings), tuple(collected.below))
 
 
 # ------------------------------------------------------------------------------------------- collecting
@@ -261,6 +285,10 @@ def _collect_directory(
             if parse_chunk_name(item.name) is not None:
                 message = "has the name of a chunk but is not a regular file, not read"
                 collected.findings.append(FileFinding("file-unreadable", message, item.path))
+            elif _holds_chunks(item.path):
+                collected.below.append(item.path)
+                message = "directory that holds ledger chunks, not read: directories in directories have to be named"
+                collected.findings.append(FileFinding("file-ignored", message, item.path))
             continue
         name = parse_chunk_name(item.name)
         if name is None:
@@ -283,6 +311,17 @@ def _collect_directory(
         collected.findings.append(
             FileFinding("file-ignored", f"{len(others)} other {files} not of the ledger, not read: {shown}", directory)
         )
+
+
+def _holds_chunks(path: str) -> bool:
+    """Whether this is a local directory in which a chunk file is; False also where nobody can look."""
+    if is_url(path):
+        return False
+    try:
+        with os.scandir(path) as listing:
+            return any(parse_chunk_name(entry.name) is not None for entry in listing)
+    except OSError:
+        return False
 
 
 def _reason_to_leave_out(name: ChunkName, *, uncommitted: bool, recovery: bool) -> str | None:

@@ -46,6 +46,10 @@ class ScanPart(NamedTuple):
 class Engine(Protocol):
     """Scans files somewhere."""
 
+    @property
+    def trusts(self) -> str | None:
+        """Whose word its outcomes are, for people; None: this machine's own."""
+
     def scan(self, parts: Sequence[ScanPart], level: str, columns: bool) -> Iterator[bytes]:
         """Outcomes of :func:`scan_part`, one a part, in order, made as they are asked for."""
 
@@ -88,6 +92,11 @@ class ThreadEngine:
 
     def __init__(self, jobs: int = 0) -> None:
         self._jobs = min(jobs or os.cpu_count() or 1, _MAX_THREADS)
+
+    @property
+    def trusts(self) -> str | None:
+        """Nobody else's."""
+        return None
 
     def scan(self, parts: Sequence[ScanPart], level: str, columns: bool) -> Iterator[bytes]:
         """See :class:`Engine`."""

@@ -255,8 +255,7 @@ def extract_range(
     """
     files = find_ledger_files(paths, uncommitted=uncommitted, recovery=recovery)
     if not files.parts:
-        reason = f": left out {files.left_out[0][0]}, {files.left_out[0][1]}" if files.left_out else ""
-        raise FormatError(f"no ledger chunk to read{reason}", code="ledger-empty")
+        raise FormatError("no ledger chunk to read", code="ledger-empty", hint=files.why_empty)
     pieces = _pieces(files, first, last)
     end = pieces[-1].last
     for item in files.findings:

@@ -236,9 +236,19 @@ class SecretsChain:
                 raise UsageError(
                     "the recovery shares and keys given open none of the ledger's wrapped secrets",
                     code="shares-open-nothing",
+                    hint=self._what_opens(),
                 )
         self._walk_back(known)
         return known
+
+    def _what_opens(self) -> str | None:
+        if not self.shares:
+            return "this ledger holds no recovery shares, as that of a service that was never opened"
+        newest = self.shares[-1]
+        needed, members = newest.threshold, len(newest.encrypted_shares)
+        return (
+            f"the newest shares, written by {newest.txid}, open with any {needed} of {members} members' keys or shares"
+        )
 
     def _open_shares(self, known: KnownSecrets, shares: Sequence[Share], keys: Sequence[ShareDecryptionKey]) -> int:
         opened = 0

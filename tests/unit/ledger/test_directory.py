@@ -259,6 +259,23 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert set(reasons) == {path.name for path in tmp_path.iterdir()} - {"ledger_1-2.committed"}
 
 
+def test_directories_below_that_hold_chunks_are_named_and_not_read(tmp_path: Path) -> None:
+    write(tmp_path, 1, 2)
+    for name in ("main", "read-only"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, 3, 4)
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "notes").write_text("no chunk")
+    (tmp_path / "forbidden").mkdir(mode=0)
+
+    files = find_ledger_files([tmp_path])
+
+    assert ranges(files) == [("ledger_1-2.committed", 1, 2)]
+    assert [Path(path).name for path in files.below] == ["main", "read-only"]
+    assert codes(files) == ["file-ignored", "file-ignored"]
+    assert [Path(item.file or "").name for item in files.findings] == ["main", "read-only"]
+
+
 def test_recovery_files_are_read_when_asked_for(tmp_path: Path) -> None:
     write(tmp_path, 1, 2)
     write(tmp_path, 3, 4, name="ledger_3-4.committed.recovery")

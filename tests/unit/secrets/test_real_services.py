@@ -129,6 +129,8 @@ def test_too_few_keys_open_nothing(shared_data: Path) -> None:
     with pytest.raises(UsageError) as caught:
         PrivateLedger(ledger, encryption_keys=[root / "common/member0_enc_privk.pem"])
     assert caught.value.code == "shares-open-nothing"
+    # Which the ledger says, and what the caller has to look for.
+    assert "any 3 of 3 members' keys or shares" in (caught.value.hint or "")
 
 
 def test_a_wrong_secret_is_refused_at_once(shared_data: Path, tmp_path: Path) -> None:
