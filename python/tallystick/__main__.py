@@ -1,8 +1,6 @@
 """``python -m tallystick`` is the command line."""
 
-import sys
-
-from tallystick.cli.main import main
+from tallystick.cli.start import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from support import slow
 from support.run import Outcome, tallystick
 from support.services import SOURCE, base
+from tallystick.cli.ledger_anchor import ProgressLine
 
 OK, FAILED, USAGE, UNDECIDED = 0, 1, 2, 3
 
@@ -79,6 +80,54 @@ def test_wrong_arguments(arguments: list[str], exit_code: int, tmp_path: Path, m
     assert outcome.exit_code == exit_code, outcome
     assert outcome.stdout == ""
     _one_line(outcome)
+
+
+def test_a_name_that_was_mistyped(tmp_path: Path) -> None:
+    outcome = tallystick("verfy", tmp_path)
+    assert outcome.exit_code == USAGE
+    assert "No such command 'verfy'; did you mean 'verify'?" in outcome.stderr
+
+
+@pytest.mark.parametrize("command", ["verify", "log", "state", "attest", "secrets", "explore", "extract"])
+def test_a_directory_of_directories_names_those_that_hold_chunks(command: str, tmp_path: Path) -> None:
+    """A node's own directory: its ledger is one level down."""
+    ledger = tmp_path / "node" / "ledger-committed"
+    base("6.x").copy(ledger)
+    (tmp_path / "node" / "snapshots").mkdir()
+    options = ["1:2", "-o", tmp_path / "out"] if command == "extract" else []
+
+    outcome = tallystick(command, tmp_path / "node", *options)
+
+    assert outcome.exit_code == UNDECIDED, outcome
+    said = " ".join((outcome.stdout + outcome.stderr).split())
+    assert "give as paths the ones that hold chunks" in said
+    assert str(ledger) in said
+    assert "snapshots" not in said
+
+
+def test_an_empty_directory_is_not_said_to_hold_open_chunks(tmp_path: Path) -> None:
+    for command in ("attest", "secrets", "explore", "log"):
+        outcome = tallystick(command, tmp_path)
+        assert (outcome.exit_code, "hint" in outcome.stderr) == (UNDECIDED, False), outcome.stderr
+
+
+def test_an_interrupt_while_the_command_line_loads(tmp_path: Path) -> None:
+    # A module that the command line loads; loading it is where the interrupt comes.
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path[1:]])}
+    command = [sys.executable, "-m", "tallystick", "verify", "nowhere"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "tallystick: interrupted\n")
+
+
+def test_a_line_of_progress_never_wraps(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    progress = ProgressLine()
+    progress.show(lambda: "99 %  1,234,567 transactions  123 MB/s")
+    progress.clear()
+    written = capsys.readouterr().err
+    assert "99 %  1,234,567" in written
+    assert max(map(len, written.split("\r"))) < 20
 
 
 @pytest.mark.parametrize("command", ["receipt", "snapshot"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import click
+
+from tallystick.printable import cut
 
 __all__ = ["ProgressLine", "ledger_anchor"]
 
@@ -60,7 +63,8 @@ class ProgressLine:
         if now < self._next:
             return
         self._next = now + _PROGRESS_SECONDS
-        line = text()
+        # A line that wraps would be written over in its last row only.
+        line = cut(text(), max(shutil.get_terminal_size().columns - 1, 1))
         sys.stderr.write("\r" + line.ljust(self._width))
         sys.stderr.flush()
         self._width = len(line)
