@@ -240,8 +240,10 @@ impl Emitter {
     }
 
     fn stop(&self) {
-        let (stop, _, wake) = &*self.stopping;
+        let (stop, lock, wake) = &*self.stopping;
         stop.store(true, Ordering::Release);
+        // Having found that it is not to stop, it holds the lock until it sleeps: only then is it woken.
+        drop(lock.lock());
         wake.notify_all();
         if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();

@@ -93,3 +93,43 @@ fn batches_end_in_signatures_and_chunks_are_renamed() {
     assert!(committed.len() > 3, "{committed:?}");
     let _ = std::fs::remove_dir_all(&directory);
 }
+
+#[test]
+fn a_transaction_that_was_applied_is_acknowledged_although_its_signature_fails() {
+    /// Signs only once it is allowed to.
+    struct Reluctant(Arc<AtomicU64>);
+    impl RootSigner for Reluctant {
+        fn sign(&self, root: &Digest, txid: TxId) -> Result<SignedRoot, SignError> {
+            match self.0.load(Ordering::SeqCst) {
+                0 => Err(SignError("no key".to_owned())),
+                _ => FixedSigner.sign(root, txid),
+            }
+        }
+    }
+    let directory = directory("reluctant");
+    let options = Options {
+        sequencer: SequencerOptions {
+            view: 2,
+            signature_tx_count: 1,
+            chunk_size: 1_000_000,
+            max_uncommitted: 0,
+            mode: SignatureMode::Dual,
+        },
+        ledger: LedgerOptions { directory: directory.clone(), read_only: Vec::new(), sync: false },
+        signature_delay: Duration::from_millis(5),
+    };
+    let allowed = Arc::new(AtomicU64::new(0));
+    let signer = Arc::new(Reluctant(Arc::clone(&allowed)));
+    let node =
+        Node::start(options, LedgerSecret::new(&[7; 32]).unwrap(), signer, Counting::default()).unwrap();
+    let mut transaction = node.sequencer().begin();
+    transaction.set("public:records", Bytes::from_static(b"k"), Bytes::from_static(b"v"));
+    let txid = node.sequencer().commit(&transaction, Committing::default()).unwrap();
+    assert_eq!(node.sequencer().status(txid), TxStatus::Pending);
+    assert!(!node.sequencer().wait_committed(txid.seqno, Duration::from_millis(50)));
+    allowed.store(1, Ordering::SeqCst);
+    assert!(node.sequencer().wait_committed(txid.seqno, Duration::from_secs(20)));
+    assert_eq!(node.sequencer().status(txid), TxStatus::Committed);
+    drop(node);
+    let _ = std::fs::remove_dir_all(&directory);
+}

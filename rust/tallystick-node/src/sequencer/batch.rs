@@ -237,7 +237,7 @@ impl Sequencer {
     /// that it is in is. A transaction without writes takes the ID of the version that it read.
     ///
     /// # Errors
-    /// [`CommitError`]; nothing was applied.
+    /// [`CommitError`]; the transaction was not applied.
     pub fn commit(&self, transaction: &Transaction, committing: Committing) -> Result<TxId, CommitError> {
         if transaction.is_read_only() {
             return Ok(self.read_txid(transaction));
@@ -254,17 +254,19 @@ impl Sequencer {
             if !inner.batch.is_empty() {
                 self.sign(&mut inner)?;
             }
-            inner.close_before = true;
         }
         let flags = if committing.close_before { CLOSE_BEFORE } else { 0 };
         let txid =
             self.append(&mut inner, transaction.writes(), &domains, &committing.claims_digest, flags)?;
+        inner.close_before |= committing.close_before;
         inner.close_chunk |= committing.close_chunk;
         if let Some(secret) = committing.install_secret {
             inner.secrets.insert(txid.seqno + 1, secret);
         }
         if inner.batch.len() as u64 >= self.options.signature_tx_count {
-            self.sign(&mut inner)?;
+            // The transaction is applied, so its caller must not hear that it failed. A root that cannot be signed now
+            // is tried again by the next transaction and by the emitter; until then nothing commits.
+            let _ = self.sign(&mut inner);
         }
         Ok(txid)
     }
@@ -379,10 +381,16 @@ impl Sequencer {
     /// # Errors
     /// [`CommitError`] when the root cannot be signed.
     pub fn stop(&self) -> Result<(), CommitError> {
-        let signed = self.sign_pending();
-        self.stopped.store(true, Ordering::Release);
+        let mut inner = self.inner.lock();
+        let stopping = !self.stopped.swap(true, Ordering::AcqRel);
+        // Under the lock, so that no transaction comes between the last signature and the end.
+        let signed =
+            if stopping && !inner.batch.is_empty() { self.sign(&mut inner).map(|_| ()) } else { Ok(()) };
+        drop(inner);
+        // Whoever found it running holds this lock until it sleeps; then it can be woken.
+        drop(self.committed.lock());
         self.progressed.notify_all();
-        signed.map(|_| ())
+        signed
     }
 
     fn append(
