@@ -15,6 +15,8 @@ use super::files::{Chunk, Committed, Inner, LedgerError, LedgerFiles, Options};
 const RECOVERY_SUFFIX: &str = ".recovery";
 /// Files that nobody reads any more, kept for people to look at.
 const IGNORED_SUFFIX: &str = ".ignored";
+/// Files set aside under one name; more recoveries that failed at the same seqno than anybody makes.
+const MAX_SET_ASIDE: u32 = 1000;
 const HEADER_BYTES: u64 = 8;
 /// The header of a chunk without an offset table.
 const OPEN_HEADER: [u8; 8] = [0; 8];
@@ -43,7 +45,9 @@ impl Located {
             Some((first, last)) => (first.parse().ok()?, Some(last.parse().ok()?)),
             None => (range.parse().ok()?, None),
         };
-        Some(Self { first, last, committed, path })
+        // Seqnos begin at 1.
+        let possible = first > 0 && last.is_none_or(|last| first <= last);
+        possible.then_some(Self { first, last, committed, path })
     }
 }
 
@@ -61,8 +65,8 @@ fn unreadable(path: &Path, seqno: u64) -> impl Fn(FileError) -> LedgerError + '_
 }
 
 impl LedgerFiles {
-    /// The chunk files of `options`, in ledger order from seqno 1 on, each seqno once. What an earlier recovery
-    /// left unfinished is set aside.
+    /// The chunk files of `options`, in ledger order from seqno 1 on, each seqno once, without what an earlier
+    /// recovery left unfinished. Changes nothing.
     ///
     /// # Errors
     /// [`LedgerError`] when a directory cannot be read.
@@ -72,10 +76,7 @@ impl LedgerFiles {
             let own = *directory == options.directory;
             for entry in fs::read_dir(directory).map_err(failed(directory))? {
                 let path = entry.map_err(failed(directory))?.path();
-                let unfinished = path.extension().is_some_and(|extension| extension == "recovery");
-                if own && unfinished {
-                    set_aside(&path)?;
-                } else if let Some(located) = Located::parse(path).filter(|found| own || found.committed) {
+                if let Some(located) = Located::parse(path).filter(|found| own || found.committed) {
                     found.push(located);
                 }
             }
@@ -94,8 +95,8 @@ impl LedgerFiles {
         Ok(chunks)
     }
 
-    /// Goes on after transaction `last` of `chunks`: what follows it is cut off or set aside, and new chunks are
-    /// named as belonging to a recovery.
+    /// Goes on after transaction `last` of `chunks`: what follows it is cut off or set aside, as is what an earlier
+    /// recovery left unfinished, and new chunks are named as belonging to a recovery.
     ///
     /// # Errors
     /// [`LedgerError`] when a file cannot be changed, or `last` lies inside a committed chunk, which never
@@ -103,8 +104,11 @@ impl LedgerFiles {
     pub fn resume(options: Options, chunks: &[Located], last: u64) -> Result<Self, LedgerError> {
         let mut inner = Inner::default();
         inner.suffix = RECOVERY_SUFFIX;
+        set_unfinished_aside(&options.directory)?;
+        let mut next = 1;
         for located in chunks {
-            if located.first > last {
+            // What does not begin where the last one ended was not replayed either.
+            if located.first > last || located.first != next {
                 if located.path.starts_with(&options.directory) {
                     set_aside(&located.path)?;
                 }
@@ -120,6 +124,7 @@ impl LedgerFiles {
                         reason: "a committed chunk holds transactions that do not verify",
                     });
                 }
+                next = ends + 1;
                 let (first, path) = (located.first, located.path.clone());
                 inner.committed.push(Committed {
                     first,
@@ -129,7 +134,9 @@ impl LedgerFiles {
                     file: None,
                 });
             } else {
-                inner.live.push_back(reopen(located, &chunk, last)?);
+                let chunk = reopen(located, &chunk, last)?;
+                next = chunk.last() + 1;
+                inner.live.push_back(chunk);
             }
         }
         let files = Self { options, writing: Mutex::new(()), inner: Mutex::new(inner) };
@@ -211,10 +218,30 @@ fn reopen(located: &Located, chunk: &ChunkFile, last: u64) -> Result<Chunk, Ledg
     })
 }
 
+fn set_unfinished_aside(directory: &Path) -> Result<(), LedgerError> {
+    for entry in fs::read_dir(directory).map_err(failed(directory))? {
+        let path = entry.map_err(failed(directory))?.path();
+        if path.extension().is_some_and(|extension| extension == "recovery") {
+            set_aside(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Renames a file so that nobody reads it any more. What was set aside earlier stays: this may be the only copy of
+/// transactions that somebody will look for.
 fn set_aside(path: &Path) -> Result<(), LedgerError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(IGNORED_SUFFIX);
-    fs::rename(path, &name).map_err(failed(path))
+    for attempt in 0..MAX_SET_ASIDE {
+        let mut name = path.as_os_str().to_owned();
+        if attempt > 0 {
+            name.push(format!(".{attempt}"));
+        }
+        name.push(IGNORED_SUFFIX);
+        if !Path::new(&name).try_exists().map_err(failed(path))? {
+            return fs::rename(path, &name).map_err(failed(path));
+        }
+    }
+    Err(failed(path)(io::ErrorKind::AlreadyExists.into()))
 }
 
 fn unmarked(path: &Path) -> Result<PathBuf, LedgerError> {

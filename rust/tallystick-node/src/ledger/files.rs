@@ -103,7 +103,7 @@ pub struct LedgerFiles {
     pub(super) options: Options,
     /// Held by whoever changes the files, for as long as the disk takes.
     pub(super) writing: Mutex<()>,
-    /// Held for moments only.
+    /// Held for moments only, and for renames, so that paths are true.
     pub(super) inner: Mutex<Inner>,
 }
 
@@ -115,6 +115,29 @@ pub(super) struct Inner {
     open_order: VecDeque<u64>,
     /// What names of new chunks end in.
     pub(super) suffix: &'static str,
+}
+
+impl Inner {
+    /// Keeps `file` open for those who read the committed chunk that begins at `first`, and closes the oldest when they
+    /// are too many.
+    fn keep_open(&mut self, first: u64, file: &Arc<File>) {
+        let at =
+            |committed: &[Committed], first| committed.binary_search_by_key(&first, |chunk| chunk.first).ok();
+        // Another reader may have opened it meanwhile.
+        let Some(chunk) = at(&self.committed, first).and_then(|index| self.committed.get_mut(index)) else {
+            return;
+        };
+        if chunk.file.is_none() {
+            chunk.file = Some(Arc::clone(file));
+            self.open_order.push_back(first);
+        }
+        while self.open_order.len() > OPEN_FILES {
+            let oldest = self.open_order.pop_front().and_then(|first| at(&self.committed, first));
+            if let Some(chunk) = oldest.and_then(|index| self.committed.get_mut(index)) {
+                chunk.file = None;
+            }
+        }
+    }
 }
 
 impl LedgerFiles {
@@ -268,40 +291,44 @@ impl LedgerFiles {
             .collect()
     }
 
+    /// Path, file and offset of the entry of transaction `seqno`.
     fn locate(&self, seqno: u64) -> Result<(PathBuf, Arc<File>, u64), LedgerError> {
-        let mut inner = self.inner.lock();
-        if let Some(chunk) = inner.live.iter().find(|chunk| chunk.first <= seqno && seqno <= chunk.last()) {
-            let index = usize::try_from(seqno - chunk.first).map_err(|_| LedgerError::Missing(seqno))?;
-            let position = chunk.positions.get(index).copied().ok_or(LedgerError::Missing(seqno))?;
-            return Ok((chunk.path.clone(), Arc::clone(&chunk.file), u64::from(position)));
+        match self.find(seqno) {
+            // A recovery that ended has renamed it since its path was looked up.
+            Err(LedgerError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.find(seqno)
+            }
+            found => found,
         }
-        let index = inner.committed.partition_point(|chunk| chunk.last < seqno);
-        let Inner { committed, open_order, .. } = &mut *inner;
-        let chunk = committed
-            .get_mut(index)
-            .filter(|chunk| chunk.first <= seqno)
-            .ok_or(LedgerError::Missing(seqno))?;
-        let failed = |source| LedgerError::Io { path: chunk.path.clone(), source };
-        let file = match &chunk.file {
-            Some(file) => Arc::clone(file),
+    }
+
+    fn find(&self, seqno: u64) -> Result<(PathBuf, Arc<File>, u64), LedgerError> {
+        let (first, path, file, table) = {
+            let inner = self.inner.lock();
+            if let Some(chunk) = inner.live.iter().find(|chunk| chunk.first <= seqno && seqno <= chunk.last())
+            {
+                let index = usize::try_from(seqno - chunk.first).map_err(|_| LedgerError::Missing(seqno))?;
+                let position = chunk.positions.get(index).copied().ok_or(LedgerError::Missing(seqno))?;
+                return Ok((chunk.path.clone(), Arc::clone(&chunk.file), u64::from(position)));
+            }
+            let index = inner.committed.partition_point(|chunk| chunk.last < seqno);
+            let chunk = inner.committed.get(index).filter(|chunk| chunk.first <= seqno);
+            let chunk = chunk.ok_or(LedgerError::Missing(seqno))?;
+            (chunk.first, chunk.path.clone(), chunk.file.clone(), chunk.table)
+        };
+        let failed = |source| LedgerError::Io { path: path.clone(), source };
+        // The disk may take long: a reader of old chunks must not hold up whoever writes.
+        let file = match file {
+            Some(file) => file,
             None => {
-                let file = Arc::new(File::open(&chunk.path).map_err(failed)?);
-                chunk.file = Some(Arc::clone(&file));
-                open_order.push_back(chunk.first);
+                let file = Arc::new(File::open(&path).map_err(failed)?);
+                self.inner.lock().keep_open(first, &file);
                 file
             }
         };
         let mut position = [0; 4];
-        file.read_exact_at(&mut position, chunk.table + 4 * (seqno - chunk.first)).map_err(failed)?;
-        let found = (chunk.path.clone(), file, u64::from(u32::from_le_bytes(position)));
-        if open_order.len() > OPEN_FILES
-            && let Some(first) = open_order.pop_front()
-            && let Ok(index) = committed.binary_search_by_key(&first, |chunk| chunk.first)
-            && let Some(chunk) = committed.get_mut(index)
-        {
-            chunk.file = None;
-        }
-        Ok(found)
+        file.read_exact_at(&mut position, table + 4 * (seqno - first)).map_err(failed)?;
+        Ok((path, file, u64::from(u32::from_le_bytes(position))))
     }
 
     fn start_chunk(&self, first: u64, suffix: &'static str) -> Result<Chunk, LedgerError> {
