@@ -29,6 +29,9 @@ const MEMBERS_CERTS: &str = "public:ccf.gov.members.certs";
 const MEMBERS_INFO: &str = "public:ccf.gov.members.info";
 /// Certificates kept parsed. A client uses one for many requests.
 const MAX_CERTIFICATES: usize = 4096;
+/// Longest certificate that is kept, DER bytes. Anybody may present any, of up to 64 KiB; the usual ones are a tenth of
+/// this.
+const MAX_KEPT_CERTIFICATE_BYTES: usize = 8 * 1024;
 /// What a client is told that signed requests are wanted.
 const COSE_CHALLENGE: &str = "COSE-SIGN1 realm=\"Signed request access\"";
 /// What a client is told that a token is wanted.
@@ -287,11 +290,13 @@ impl Certificates {
             return Ok(Arc::clone(presented));
         }
         let presented = Arc::new(Presented::new(der));
-        let mut seen = self.0.write();
-        if seen.len() >= MAX_CERTIFICATES {
-            seen.clear();
+        if der.len() <= MAX_KEPT_CERTIFICATE_BYTES {
+            let mut seen = self.0.write();
+            if seen.len() >= MAX_CERTIFICATES {
+                seen.clear();
+            }
+            seen.insert(der.clone(), Arc::clone(&presented));
         }
-        seen.insert(der.clone(), Arc::clone(&presented));
         Ok(presented)
     }
 }
@@ -342,6 +347,7 @@ fn signed(
 #[allow(clippy::expect_used, reason = "a test may panic")]
 mod tests {
     use super::*;
+    use crate::http::Session;
 
     #[test]
     fn reads_policies() {
@@ -358,6 +364,30 @@ mod tests {
             json!({ "any": [] }),
         ] {
             assert!(Policy::parse(&unknown).is_err(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn keeps_certificates_of_usual_sizes_only() {
+        let certificates = Certificates::default();
+        for (size, kept) in [(MAX_KEPT_CERTIFICATE_BYTES, 1), (MAX_KEPT_CERTIFICATE_BYTES + 1, 1), (10, 2)] {
+            let session = Session {
+                id: 1,
+                interface: "rpc".into(),
+                client_certificate: Some(vec![0; size].into()),
+                http2: false,
+            };
+            let request = Request {
+                method: http::Method::GET,
+                path: "/".to_owned(),
+                query: String::new(),
+                headers: http::HeaderMap::new(),
+                body: Bytes::new(),
+                session: Arc::new(session),
+            };
+            let presented = certificates.presented(&request, "missing").expect("one is there");
+            assert_eq!(presented.id, to_hex(&tallystick_core::hash::sha256(&vec![0; size])));
+            assert_eq!(certificates.0.read().len(), kept, "{size}");
         }
     }
 
