@@ -1,5 +1,6 @@
 """Snapshots: when they are taken, and that they are what they say."""
 
+import io
 import time
 
 import pytest
@@ -9,6 +10,7 @@ from tallystick._native import SnapshotFile
 from tallystick.findings import Verdict
 from tallystick.identity.ledger_copy import LedgerCopy
 from tallystick.identity.trust_anchor import TrustAnchor
+from tallystick.node.log import Log
 from tallystick.node.snapshots import Snapshotter, latest_committed
 from tallystick.snapshot.verify import audit_snapshot
 
@@ -110,6 +112,28 @@ def test_receipts_in_cose(tmp_path):
         [path] = wait_for(node, 1)
         assert SnapshotFile.parse(path.read_bytes()).receipt[:1] == b"\xd2"
         assert audit(node, path).verdict is Verdict.VERIFIED
+    finally:
+        maker.stop()
+        node.close()
+
+
+def test_a_snapshot_that_gets_no_receipt_is_not_the_last(tmp_path):
+    from support.bare_node import BareNode
+
+    # Receipts in JSON, of a service that makes none.
+    node = BareNode(tmp_path, cose_only=True)
+    said = io.StringIO()
+    node.log = Log(stream=said)
+    maker = snapshotter(node)
+    try:
+        for count in (1, 2):
+            fill(node, INTERVAL)
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while said.getvalue().count("snapshot failed") < count:
+                assert time.monotonic() < deadline
+                node.runtime.sign_pending()
+                time.sleep(0.02)
+        assert not list(node.snapshots.glob("*.committed"))
     finally:
         maker.stop()
         node.close()

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tallystick.errors import TallystickError
+from tallystick.node.http.errors import HttpError
 from tallystick.node.tables import SINGLETON, json_bytes
 from tallystick.snapshot.model import parse_snapshot_name
 from tallystick.tables.names import SNAPSHOT_EVIDENCE
@@ -111,7 +112,7 @@ class Snapshotter:
         while (job := self._jobs.get()) is not None:
             try:
                 job()
-            except (OSError, RuntimeError, TallystickError) as error:
+            except (OSError, RuntimeError, TallystickError, HttpError) as error:
                 # The next snapshot may fare better; the ledger does not depend on any.
                 self._done()
                 self._log.fail(f"snapshot failed: {error}")
