@@ -45,7 +45,7 @@ _ATTRIBUTES: Final = {
     "ST": NameOID.STATE_OR_PROVINCE_NAME,
     "L": NameOID.LOCALITY_NAME,
 }
-_ASN1_TIME: Final = re.compile(r"\d{12}Z|\d{14}Z")
+_ASN1_TIME: Final = re.compile(r"[0-9]{12}Z|[0-9]{14}Z")
 
 
 def parse_subject(text: str) -> x509.Name:
@@ -100,10 +100,11 @@ def parse_time(text: str) -> datetime:
         if _ASN1_TIME.fullmatch(text):
             layout = "%y%m%d%H%M%SZ" if len(text) == len("YYMMDDHHMMSSZ") else "%Y%m%d%H%M%SZ"
             return datetime.strptime(text, layout).replace(tzinfo=timezone.utc)
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        # Python 3.10 does not know the Z of ISO 8601.
+        moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+    except (ValueError, OverflowError) as error:
         raise FormatError(f"not a time: {text}", code="time-malformed") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
 
 
 def _issue(
