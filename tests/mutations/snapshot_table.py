@@ -161,6 +161,31 @@ def _trailing(b: SnapshotBase) -> tuple[str, bytes]:
     return b.snapshot.name, b.snapshot.read_bytes() + b"\x00"
 
 
+# Report 5: an entry that says it is shorter than it is, or a public domain that says it is longer than its entry, was
+# read on into the bytes that follow.
+_ENTRY_SIZE, _DOMAIN_SIZE = 2, 36
+
+
+@row("N7", "an entry that is said to end within its public domain", "failed")
+def _short_entry(b: SnapshotBase) -> tuple[str, bytes]:
+    data = b.snapshot.read_bytes()
+    return b.snapshot.name, data[:_ENTRY_SIZE] + (100).to_bytes(6, "little") + data[_ENTRY_SIZE + 6 :]
+
+
+@row("N8", "an entry that is said to go on into its receipt", "failed")
+def _long_entry(b: SnapshotBase) -> tuple[str, bytes]:
+    data = b.snapshot.read_bytes()
+    size = int.from_bytes(data[_ENTRY_SIZE:8], "little") + 40
+    return b.snapshot.name, data[:_ENTRY_SIZE] + size.to_bytes(6, "little") + data[_ENTRY_SIZE + 6 :]
+
+
+@row("N9", "a public domain that is said to be longer than its entry", "failed")
+def _long_domain(b: SnapshotBase) -> tuple[str, bytes]:
+    data = b.snapshot.read_bytes()
+    size = len(_split(data)[0])
+    return b.snapshot.name, data[:_DOMAIN_SIZE] + size.to_bytes(8, "little") + data[_DOMAIN_SIZE + 8 :]
+
+
 @row("S11", "the receipt without its claims digest", "failed", "undecided")
 def _no_claims(b: SnapshotBase) -> tuple[str, bytes]:
     entry, receipt = _split(b.snapshot.read_bytes())

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +216,25 @@ def test_20_an_endorsement_for_a_reversed_epoch_is_left_aside(ledgers: Path, tmp
     assert report["verdict"] == "verified", report["findings"]
     (finding,) = [f for f in report["findings"] if f["code"] == "endorsement-epoch-reversed"]
     assert finding["txid"].endswith(".503")
+
+
+def test_21_checks_hold_where_assertions_are_off(ledgers: Path, tmp_path: Path) -> None:
+    """The official check of ledger secrets is made of assertions, and passes under ``python -O`` whatever is given."""
+    twice = ledgers / "double_sealed_service/ledger"
+    spoilt = base("6.x").copy(tmp_path / "spoilt")
+    data = bytearray(spoilt.chunks[0].read_bytes())
+    data[len(data) // 2] ^= 1
+    spoilt.chunks[0].write_bytes(data)
+    (tmp_path / "pin.pem").write_bytes(base("6.x").certificates[0])
+    for arguments in (
+        ["secrets", twice],
+        ["verify", spoilt.directory, "--service-cert", tmp_path / "pin.pem", "--format", "json"],
+    ):
+        usual = tallystick(*arguments)
+        command = [sys.executable, "-O", "-m", "tallystick", *map(str, arguments)]
+        without = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert (without.returncode, without.stdout) == (usual.exit_code, usual.stdout)
+    assert usual.exit_code == 1
 
 
 def test_37_certificates_that_have_expired_do_not_matter(ledgers: Path, tmp_path: Path) -> None:

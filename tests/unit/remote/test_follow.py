@@ -16,7 +16,7 @@ import pytest
 from support.growing_service import Scene
 from support.mutation import LedgerCopy
 from support.run import Outcome, tallystick
-from support.services import write_some
+from support.services import outsider, write_some
 
 
 def follow(scene: Scene, source: str | Path, *options: str | Path, pin: int = 0) -> Outcome:
@@ -110,6 +110,25 @@ def test_another_history_is_reported(scene: Scene, tmp_path: Path) -> None:
     outcome = follow(scene, copy.directory)
     assert outcome.exit_code == 1
     assert "[checkpoint-fork]" in outcome.stderr
+
+
+def test_an_outsiders_recovery_is_never_reported(scene: Scene, tmp_path: Path) -> None:
+    """Reports 16a and 59: the next life of a service is followed only if something vouches for it."""
+    copy = LedgerCopy(scene.node.directory, tmp_path / "source")
+    first = follow(scene, copy.directory)
+    assert seqnos(first.stdout) == list(range(1, scene.service.seqno + 1))
+    forge = outsider(copy, tmp_path / "forged")
+    forge.recover(vouched=False)
+    write_some(forge)
+    forge.sign(close_chunk=True)
+    for path in (tmp_path / "forged").glob("*.committed"):
+        path.rename(copy.directory / path.name)
+
+    after = follow(scene, copy.directory)
+
+    assert after.exit_code != 0
+    assert after.stdout == ""
+    assert "service-identity-unvouched" in after.stderr
 
 
 def test_an_empty_source_is_waited_for(scene: Scene, tmp_path: Path) -> None:
