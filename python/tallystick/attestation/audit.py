@@ -233,9 +233,20 @@ def _check_uvm(node: NodeEvidence, data: bytes, verified: VerifiedSnpReport, pol
 
 
 def _check_tcb(node: NodeEvidence, verified: VerifiedSnpReport, policy: JoinPolicy) -> None:
+    if not policy.demands_tcb:
+        return
     cpuid = verified.report.cpuid
-    least = None if cpuid is None else policy.minimum_tcb(cpuid)
-    if least is not None and not verified.report.tcb.at_least(least):
+    if cpuid is None or not policy.has(policies.SNP_TCB, cpuid):
+        # Nodes turn those away whose processor has no row, as they do those below it.
+        if policy.complete:
+            message = f"node {node.node_id}: no minimum TCB version is set for its processor {cpuid or '(not named)'}"
+            node.findings.append(finding("attestation-tcb", message))
+        return
+    least = policy.minimum_tcb(cpuid)
+    if least is None:
+        message = f"node {node.node_id}: minimum TCB version for its processor {cpuid} cannot be read"
+        node.findings.append(finding("attestation-tcb", message))
+    elif not verified.report.tcb.at_least(least):
         node.findings.append(
             finding(
                 "attestation-tcb",

@@ -53,7 +53,9 @@ CODES = {
         "The text shown to members is not the policy that the hardware enforces.",
     ),
     "attestation-tcb": _error(
-        "the TCB version is below the minimum in force", "The node's firmware was older than governance required."
+        "the TCB version is below the minimum in force, or the minimum has no row for the processor that can be read",
+        "The node's firmware was older than governance required, or nobody said how old it may be: a node of CCF would "
+        "not have let it join.",
     ),
     "attestation-code-digest": _error(
         "the node's recorded code digest is not the measurement in its evidence",

@@ -96,8 +96,13 @@ class JoinPolicy:
         except ValueError:
             return None
 
+    @property
+    def demands_tcb(self) -> bool:
+        """Whether governance ever set minimum TCB versions; services of CCF before 6 know none."""
+        return SNP_TCB in self.rows
+
     def minimum_tcb(self, cpuid: str) -> TcbVersion | None:
-        """Least TCB version for a processor; None when governance set none."""
+        """Least TCB version for a processor; None when governance set none, or none that can be read."""
         record = self._object(SNP_TCB, cpuid)
         if record is None:
             return None

@@ -222,6 +222,24 @@ def test_the_minimum_tcb_is_enforced(ledgers: Path, minimum: dict[str, Any], ver
     assert set(codes(result)) <= {"attestation-tcb"}
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {b"00a10f11": b'{"hexstring": "0000000000000000"}'},
+        {b"00a00f11": None},
+        {b"00a00f11": b"not JSON"},
+        {b"00a00f11": b"{}"},
+        {b"00a00f11": b'{"hexstring": "zz"}'},
+        {b"00a00f11": b'{"boot_loader": "many", "tee": 0, "snp": 0, "microcode": 0}'},
+    ],
+    ids=["of another processor", "taken out", "no JSON", "empty", "no hex", "no number"],
+)
+def test_a_minimum_tcb_that_does_not_apply_lets_nobody_in(ledgers: Path, rows: dict[bytes, bytes | None]) -> None:
+    transaction, _, _ = first_node(ledgers, "cts_canary")
+    result = audit_attestation([Changed(transaction, {policies.SNP_TCB: rows})])  # type: ignore[list-item]  # a stand-in
+    assert (result.verdict.value, codes(result)) == ("failed", ["attestation-tcb"])
+
+
 def test_a_ledger_without_its_start_is_undecided(ledgers: Path) -> None:
     result = audit_attestation(Ledger(ledgers / "sgx_service/ledger", uncommitted=True).transactions(38))
     assert result.verdict.value == "undecided"
