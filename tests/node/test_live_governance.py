@@ -140,6 +140,20 @@ def test_half_a_surrogate_pair_in_a_request_is_text_like_any(fresh: LiveService)
     assert answer.message.endswith("\ud800")
 
 
+def test_a_privileged_function_that_refuses_is_named(service: LiveService) -> None:
+    node = service.running.node.node_id
+    for action, refusal in (
+        (("set_jwt_issuer", {"issuer": "https://a", "jwks": {"keys": []}}), "ccf.setJwtPublicSigningKeys: JWKS has no"),
+        (
+            ("set_node_certificate_validity", {"node_id": node, "valid_from": "0001-01-01T00:00:00+10:00"}),
+            "ccf.network.generateEndorsedCertificate: not a time: 0001-01-01T00:00:00+10:00",
+        ),
+    ):
+        answer = service.pass_proposal(action)
+        assert answer.error == (500, "InternalError")
+        assert f"Failed to apply(): InternalError: {refusal}" in answer.message
+
+
 def test_data_of_members_may_hold_half_a_surrogate_pair(service: LiveService, outsider: Identity) -> None:
     arguments = {"cert": outsider.certificate, "member_data": {"name": "\ud800"}}
     assert service.pass_proposal(("set_member", arguments)).json()["proposalState"] == "Accepted"

@@ -83,7 +83,8 @@ def start(*, config: Path, config_timeout: float, check: bool, log_level: str) -
     The configuration is CCF's: the same keys, the same defaults; docs/node.md says what is understood. The log
     goes to standard output.
 
-    Exit codes: 0 stopped in order (or the configuration is good), 1 could not start, 2 usage or configuration.
+    Exit codes: 0 stopped in order (or the configuration is good), 1 could not start or not stop in order, 2 usage or
+    configuration.
     """
     from tallystick.node.host import run
     from tallystick.node.log import Level

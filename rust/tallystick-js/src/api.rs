@@ -157,11 +157,13 @@ pub fn install<'js, H: Host + 'static>(ctx: &Ctx<'js>, host: &Shared<H>, setting
     })?;
     ccf.set("gov", gov)?;
     if setting.role == Role::Apply {
-        install_effects(ctx, &ccf, host, "", &TOP_EFFECTS)?;
-        for (name, functions) in [("node", NODE_EFFECTS.as_slice()), ("network", NETWORK_EFFECTS.as_slice())]
-        {
+        install_effects(ctx, &ccf, host, "ccf.", &TOP_EFFECTS)?;
+        for (name, path, functions) in [
+            ("node", "ccf.node.", NODE_EFFECTS.as_slice()),
+            ("network", "ccf.network.", NETWORK_EFFECTS.as_slice()),
+        ] {
             let object = Object::new(ctx.clone())?;
-            install_effects(ctx, &object, host, name, functions)?;
+            install_effects(ctx, &object, host, path, functions)?;
             ccf.set(name, object)?;
         }
     }
@@ -378,7 +380,7 @@ fn install_effects<'js, H: Host + 'static>(
     ctx: &Ctx<'js>,
     object: &Object<'js>,
     host: &Shared<H>,
-    namespace: &'static str,
+    path: &'static str,
     functions: &'static [(&'static str, usize)],
 ) -> Result<()> {
     for &(name, length) in functions {
@@ -395,9 +397,7 @@ fn install_effects<'js, H: Host + 'static>(
                 Ok(EffectValue::Text(text)) => new_text(ctx, &text),
                 #[allow(clippy::cast_precision_loss, reason = "seqnos are far below 2^53")]
                 Ok(EffectValue::Number(number)) => Ok(Value::new_number(ctx.clone(), number as f64)),
-                Err(message) => {
-                    Err(Exception::throw_internal(ctx, &format!("{namespace}.{name}: {message}")))
-                }
+                Err(message) => Err(Exception::throw_internal(ctx, &format!("{path}{name}: {message}"))),
             }
         })?;
     }
