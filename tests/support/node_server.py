@@ -29,6 +29,7 @@ class NodeServer:
         fault: called with (number of the request, path); names what to do wrong, or None.
         spoil: changes the bytes of a file before they are served.
         elsewhere: base URL that ``?since=`` redirects to, instead of itself.
+        location: what ``?since=`` redirects to, to the letter.
         inclusive: ranges as RFC 9110 has them, instead of as nodes do.
         ranges: whether Range is understood at all.
         announced: name that ``?since=`` redirects to, instead of the true one.
@@ -43,6 +44,7 @@ class NodeServer:
     fault: Callable[[int, str], str | None] = lambda _number, _path: None
     spoil: Callable[[str, bytes], bytes] = lambda _name, data: data
     elsewhere: str | None = None
+    location: str | None = None
     inclusive: bool = False
     ranges: bool = True
     digests: bool = True
@@ -107,6 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault == "error":
             self._plain(503, b'{"error":{"code":"x","message":"try later"}}')
+        elif fault == "hostile":
+            self._plain(503, b'{"error":{"code":"x","message":"later\\u001b[2J\\u202e"}}')
         elif fault == "old":
             self._plain(404, b'{"error":{"code":"ResourceNotFound","message":"Unknown path: /ledger-chunk."}}')
         elif fault == "loop":
@@ -118,7 +122,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _since(self, path: str, seqno: int) -> None:
         name = self.node.chunk_with(seqno) if path.endswith("chunk") else self.node.latest_snapshot()
-        if self.node.elsewhere is not None:
+        if self.node.location is not None and name is not None:
+            self._redirect(self.node.location.replace("NAME", name))
+        elif self.node.elsewhere is not None:
             self._redirect(f"{self.node.elsewhere}{self.path}")
         elif name is None:
             self._plain(404, b'{"error":{"code":"ResourceNotFound","message":"no such file"}}')

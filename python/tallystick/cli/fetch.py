@@ -9,6 +9,7 @@ import click
 
 from tallystick.cli.exit_status import ExitStatus
 from tallystick.cli.ledger_anchor import ledger_anchor
+from tallystick.printable import printable
 
 if TYPE_CHECKING:
     from tallystick.identity.trust_anchor import TrustAnchor
@@ -84,7 +85,7 @@ def fetch(
 
     def say(line: str) -> None:
         if not quiet:
-            print(line, file=sys.stderr, flush=True)
+            print(printable(line), file=sys.stderr, flush=True)
 
     fetcher = LedgerFetcher(client, output_dir, anchor, first_seqno=first_seqno, jobs=jobs, say=say)
     try:
@@ -113,8 +114,6 @@ def fetch_report_json(report: FetchReport) -> dict[str, object]:
 
 def _print(report: FetchReport, output_format: str) -> None:
     import json
-
-    from tallystick.printable import printable
 
     if output_format == "json":
         click.echo(json.dumps(fetch_report_json(report), indent=2))

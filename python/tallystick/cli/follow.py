@@ -14,6 +14,7 @@ from tallystick.cli.exit_status import ExitStatus
 from tallystick.cli.fetch import open_node, required_anchor
 from tallystick.cli.ledger_anchor import ledger_anchor
 from tallystick.errors import TallystickError, UndecidedError, UsageError, VerificationError
+from tallystick.printable import printable
 
 if TYPE_CHECKING:
     from tallystick.audit.verdict import LedgerVerdict
@@ -139,7 +140,7 @@ def _loop(fetcher: LedgerFetcher | None, follower: Follower, anchor: TrustAnchor
             # Said once, not in every round.
             if str(problem) != said and not final:
                 said = str(problem)
-                print(f"tallystick: waiting: {said}", file=sys.stderr, flush=True)
+                print(printable(f"tallystick: waiting: {said}"), file=sys.stderr, flush=True)
         time.sleep(interval)
 
 

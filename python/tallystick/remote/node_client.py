@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urldefrag, urljoin, urlsplit
 
 from tallystick.errors import LimitExceededError, TallystickError, UndecidedError, UsageError
 from tallystick.network import require_network, tls_context
@@ -138,8 +138,8 @@ class NodeClient:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         require_network(url)
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        parts = _split(url)
+        if parts is None or parts.query or parts.fragment:
             raise UsageError("not the URL of a node: expected https://HOST:PORT", file=url)
         self.url = url.rstrip("/")
         self._timeout = timeout
@@ -268,7 +268,9 @@ class NodeClient:
             answer = self._request(url, 0, PROBE_BYTES)
             if not isinstance(answer, str):
                 return answer
-            following = urljoin(url, answer)
+            following = _target(url, answer)
+            if following is None:
+                raise _error("download-redirects", f"redirect leads to no node: {answer[:128]!r}", url)
             if urlsplit(url).scheme == "https" and urlsplit(following).scheme != "https":
                 raise _error("download-redirects", f"redirect leads away from TLS: {following}", url)
             url = following
@@ -276,8 +278,6 @@ class NodeClient:
     def _request(self, url: str, start: int, count: int) -> _Answer | str | None:
         """One request: a part of a file, the location of a redirect, or None for 404."""
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise _error("download-redirects", "redirect leads to no node", url)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         # The range is what nodes ask each other for; its end is exclusive to them and inclusive to others.
         headers = {"Range": f"bytes={start}-{start + count}", "Want-Repr-Digest": "sha-256=1"}
@@ -288,7 +288,8 @@ class NodeClient:
         except ssl.SSLCertVerificationError as error:
             problem = f"TLS certificate is not of this service: {error.verify_message}"
             raise _error("download-tls", problem, url) from error
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            # UnicodeError: a host name that no name service can be asked for.
             self._drop(url)
             raise _transient("download-failed", f"no answer: {error or type(error).__name__}", url) from error
         if response.status in (200, 206):
@@ -336,6 +337,26 @@ class NodeClient:
         connection = self._connections.pop((parts.scheme, parts.netloc), None)
         if connection is not None:
             connection.close()
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL of a node; None if it is none."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if valid else None
+
+
+def _target(url: str, location: str) -> str | None:
+    """Where a redirect leads; None if it leads to no node, or holds what no URL does: a stranger wrote it."""
+    try:
+        following = urldefrag(urljoin(url, location)).url
+    except ValueError:
+        return None
+    plain = following.isascii() and following.isprintable() and " " not in following
+    return following if plain and _split(following) is not None else None
 
 
 def _file_answer(response: http.client.HTTPResponse, url: str, start: int, count: int) -> _Answer:

@@ -16,6 +16,7 @@ from support.mutation import LedgerCopy
 from support.node_server import NodeServer
 from support.run import tallystick
 from support.services import outsider, write_some
+from tallystick.printable import is_printable
 
 
 def test_a_ledger_is_fetched_whole_and_gone_on_with(scene: Scene) -> None:
@@ -106,6 +107,48 @@ def test_redirects_in_a_circle_of_two(scene: Scene) -> None:
         scene.node.elsewhere = url
         outcome = scene.fetch()
     assert (outcome.exit_code, "[download-redirects]" in outcome.stderr) == (3, True)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://[x/",
+        "http://127.0.0.1:port/",
+        "ftp://127.0.0.1/ledger",
+        "file:///etc/passwd",
+        "http://:80/",
+        "/node/ledger-chunk/\u009b2J",
+        "/node/ledger-chunk/a b",
+    ],
+)
+def test_a_redirect_that_leads_to_no_node(scene: Scene, location: str) -> None:
+    scene.node.location = location
+    outcome = scene.fetch()
+    assert (outcome.exit_code, "[download-redirects]" in outcome.stderr) == (3, True), outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert is_printable(outcome.stderr, lines=True)
+
+
+def test_a_redirect_to_a_name_that_nobody_can_resolve(scene: Scene) -> None:
+    scene.node.location = f"http://{'a' * 64}.invalid/"
+    outcome = scene.fetch()
+    assert (outcome.exit_code, "[download-failed]" in outcome.stderr) == (3, True), outcome.stderr
+
+
+def test_what_follows_the_number_sign_is_no_part_of_a_location(scene: Scene) -> None:
+    """It is not sent, so that nothing else would notice it; it must not get into what is printed."""
+    scene.node.location = "/node/ledger-chunk/NAME#\x1b[2J"
+    outcome = scene.fetch()
+    assert outcome.exit_code == 0, outcome.stderr
+    assert is_printable(outcome.stderr, lines=True)
+    assert scene.fetched() == scene.served()
+
+
+@pytest.mark.parametrize("url", ["http://[x", "http://host:port", "https://", "node:8000", "http://node/?query"])
+def test_a_url_that_is_none(scene: Scene, url: str) -> None:
+    outcome = scene.fetch(url=url)
+    assert (outcome.exit_code, outcome.stdout) == (2, "")
+    assert "not the URL of a node" in outcome.stderr
 
 
 def test_a_redirect_to_another_node_is_followed(scene: Scene, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from support.growing_service import Scene
 from support.mutation import LedgerCopy
 from support.run import Outcome, tallystick
 from support.services import outsider, write_some
+from tallystick.printable import is_printable
 
 
 def follow(scene: Scene, source: str | Path, *options: str | Path, pin: int = 0) -> Outcome:
@@ -129,6 +130,25 @@ def test_an_outsiders_recovery_is_never_reported(scene: Scene, tmp_path: Path) -
     assert after.exit_code != 0
     assert after.stdout == ""
     assert "service-identity-unvouched" in after.stderr
+
+
+def test_what_a_node_says_cannot_steer_the_terminal(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither while it is waited for, nor in the error that ends a run."""
+    scene.node.fault = lambda _number, _path: "hostile"
+    ended = follow(scene, scene.node.url)
+
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tallystick.cli.follow.time.sleep", interrupt)
+    pinned = ("--service-cert", scene.pins[0])
+    waiting = tallystick("follow", scene.node.url, "--state", scene.target / "state", *pinned, "--interval", "0.01")
+
+    assert (ended.exit_code, waiting.exit_code) == (3, 130)
+    assert "waiting: " in waiting.stderr
+    for outcome in (ended, waiting):
+        assert "later\\x1b[2J\\u202e" in outcome.stderr
+        assert is_printable(outcome.stderr, lines=True)
 
 
 def test_an_empty_source_is_waited_for(scene: Scene, tmp_path: Path) -> None:
