@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -168,6 +169,10 @@ def test_secrets_go_to_rsa_keys_only() -> None:
         encrypt_to_pem(keys.identity.public_pem, b"secret")
     with pytest.raises(FormatError):
         encrypt_to_pem("nothing", b"secret")
+    # A key by GOST R 34.10-2012, which nothing here can use.
+    unknown = base64.b64encode(bytes.fromhex("3011300a06082a8503070101010103030001 02")).decode()
+    with pytest.raises(FormatError, match="cannot be read"):
+        encrypt_to_pem(f"-----BEGIN PUBLIC KEY-----\n{unknown}\n-----END PUBLIC KEY-----\n", b"secret")
 
 
 def test_node_key_signs_roots_as_digests() -> None:

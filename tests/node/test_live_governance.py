@@ -140,6 +140,27 @@ def test_half_a_surrogate_pair_in_a_request_is_text_like_any(fresh: LiveService)
     assert answer.message.endswith("\ud800")
 
 
+@pytest.mark.parametrize("opened", [True, False])
+def test_nobody_is_active_to_whom_no_share_can_be_encrypted(
+    fresh: LiveService, outsider: Identity, *, opened: bool
+) -> None:
+    # While a service is opening or recovering no share is issued at an acknowledgement, where it would show.
+    if opened:
+        fresh.open()
+        arguments = {"cert": outsider.certificate, "encryption_pub_key": "no key"}
+        assert fresh.pass_proposal(("set_member", arguments)).json()["proposalState"] == "Accepted"
+        member = outsider
+    else:
+        member = fresh.members[0]
+        tx = fresh.running.node.runtime.begin()
+        tx.set(GOV + "members.encryption_public_keys", member.id.encode(), b"no key")
+        fresh.running.node.commit(tx)
+    answer = fresh.acknowledge(member)
+    assert answer.error == (500, "InternalError")
+    assert answer.message.endswith(f"new recovery member m[{member.id}]: encryption key cannot be read")
+    assert fresh.get(f"/gov/service/members/{member.id}").json()["status"] == "Accepted"
+
+
 def test_a_privileged_function_that_refuses_is_named(service: LiveService) -> None:
     node = service.running.node.node_id
     for action, refusal in (

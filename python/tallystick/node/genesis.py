@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from tallystick.errors import FormatError
 from tallystick.node import tables
 from tallystick.node.config import InitialMember, NodeConfig, ServiceConfiguration, StartOptions, split_address
 from tallystick.node.config_reader import ConfigError
+from tallystick.node.keys import read_encryption_key
 from tallystick.node.state import NodeStatus, ServiceStatus
 from tallystick.types import TxId
 
@@ -36,7 +37,6 @@ __all__ = [
 
 # The first transaction of the first view. A new node counts itself elected at once, which skips view 1.
 FIRST_TXID: Final = TxId(2, 1)
-_MIN_RSA_BITS: Final = 2048
 
 
 @dataclass(frozen=True)
@@ -124,14 +124,11 @@ def _read_member(member: InitialMember, key: str) -> Member:
     if member.encryption_public_key_file is not None:
         encryption_key = _read_text(member.encryption_public_key_file, f"{key}.encryption_public_key_file")
         try:
-            public = load_pem_public_key(encryption_key.encode())
-        except ValueError:
-            public = None
-        if not isinstance(public, rsa.RSAPublicKey) or public.key_size < _MIN_RSA_BITS:
+            read_encryption_key(encryption_key)
+        except FormatError as error:
             raise ConfigError(
-                f"{key}.encryption_public_key_file: {member.encryption_public_key_file} holds no RSA public key of at "
-                f"least {_MIN_RSA_BITS} bits"
-            )
+                f"{key}.encryption_public_key_file: {member.encryption_public_key_file}: {error.message}"
+            ) from error
     data = read_json_file(member.data_json_file, f"{key}.data_json_file")
     return Member(hashlib.sha256(der).hexdigest(), certificate, encryption_key, data, member.recovery_role)
 

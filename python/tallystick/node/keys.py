@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from tallystick.errors import FormatError
 
-__all__ = ["CURVES", "NodeKeys", "SigningKey", "decrypt_secret", "encrypt_to_pem"]
+__all__ = ["CURVES", "NodeKeys", "SigningKey", "decrypt_secret", "encrypt_to_pem", "read_encryption_key"]
 
 # Names of curves in a configuration, and what COSE calls the algorithm that goes with them (RFC 9053, 2.1).
 CURVES: Final[dict[str, ec.EllipticCurve]] = {"Secp384R1": ec.SECP384R1(), "Secp256R1": ec.SECP256R1()}
@@ -123,13 +124,22 @@ def encrypt_to_pem(public_key_pem: str, plaintext: bytes) -> bytes:
     Raises:
         FormatError: the PEM holds no RSA public key of at least 2048 bits.
     """
+    return read_encryption_key(public_key_pem).encrypt(plaintext, _oaep())
+
+
+def read_encryption_key(public_key_pem: str) -> rsa.RSAPublicKey:
+    """The key to which something can be encrypted.
+
+    Raises:
+        FormatError: the PEM holds no RSA public key of at least 2048 bits.
+    """
     try:
         key = load_pem_public_key(public_key_pem.encode())
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise FormatError("encryption key cannot be read", code="key-unreadable") from error
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size < _RSA_BITS:
         raise FormatError(f"encryption key is not RSA of at least {_RSA_BITS} bits", code="key-wrong-type")
-    return key.encrypt(plaintext, _oaep())
+    return key
 
 
 def decrypt_secret(key: rsa.RSAPrivateKey, ciphertext: bytes) -> bytes:
