@@ -3,6 +3,7 @@
 //! Every call has a runtime and a context of its own, so that nothing which one script leaves behind
 //! (globals, patched prototypes, pending jobs) can reach another. There is no module loader, no clock-based
 //! waiting and no I/O: an `import` fails to resolve.
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use rquickjs::context::intrinsic;
 use rquickjs::function::{Args, Function};
 use rquickjs::module::{Evaluated, Module, WriteOptions};
 use rquickjs::promise::PromiseState;
-use rquickjs::{Context, Ctx, Error, Runtime, Value};
+use rquickjs::{Context, Ctx, Error, Object, Runtime, Value};
 
 /// The objects that a script finds: those of ECMAScript, without `performance`, `WeakRef` and `DOMException`,
 /// which CCF's engine does not offer and which would let a script see time or the collector.
@@ -27,6 +28,20 @@ pub(crate) type Intrinsics = (
     intrinsic::TypedArrays,
     intrinsic::Promise,
 );
+
+/// What this engine puts on `Error` and CCF's does not. The last two let a script run inside of whatever throws,
+/// natives that hold the host's state among it.
+const FOREIGN_TO_ERROR: [&str; 4] = ["isError", "captureStackTrace", "stackTraceLimit", "prepareStackTrace"];
+
+/// A context in which a script finds the [`Intrinsics`] and no more.
+pub(crate) fn new_context(runtime: &Runtime) -> rquickjs::Result<Context> {
+    let context = Context::custom::<Intrinsics>(runtime)?;
+    context.with(|ctx| {
+        let error: Object<'_> = ctx.globals().get("Error")?;
+        FOREIGN_TO_ERROR.into_iter().try_for_each(|name| error.remove(name))
+    })?;
+    Ok(context)
+}
 
 /// Longest source of one module, in bytes. Constitutions are some 50 kB; a ledger entry cannot hold 2 GiB of
 /// text that parses in bounded time, so the parser is never given more than this.
@@ -232,7 +247,7 @@ impl Session {
             }
             late
         })));
-        let context = Context::custom::<Intrinsics>(&runtime).map_err(no_memory)?;
+        let context = new_context(&runtime).map_err(no_memory)?;
         Ok(Self { context, _runtime: runtime, deadline, budget: *budget, interrupted })
     }
 
@@ -352,6 +367,28 @@ fn declare<'js>(
         .map_err(|error| session.failure(ctx, &error, FailureKind::Compile))
 }
 
+/// A trace that names places by file and line, as CCF's engine does; this one adds the column.
+fn without_columns(trace: &str) -> String {
+    let shortened = |line: &str| -> Option<String> {
+        let (place, closing) = match line.strip_suffix(')') {
+            Some(place) => (place, ")"),
+            None => (line, ""),
+        };
+        let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let (before, _) = place.rsplit_once(':').filter(|(_, column)| number(column))?;
+        let in_a_line = before.rsplit_once(':').is_some_and(|(_, line)| number(line));
+        in_a_line.then(|| format!("{before}{closing}"))
+    };
+    trace
+        .split('\n')
+        .map(|line| match line.trim_start().starts_with("at ").then(|| shortened(line)).flatten() {
+            Some(shortened) => Cow::Owned(shortened),
+            None => Cow::Borrowed(line),
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 /// The text of a thrown value and, for an `Error`, its stack. An object that is no `Error` is shown as JSON.
 pub(crate) fn described<'js>(ctx: &Ctx<'js>, thrown: &Value<'js>) -> (String, Option<String>) {
     let text = |value: &Value<'js>| -> Option<String> {
@@ -368,7 +405,8 @@ pub(crate) fn described<'js>(ctx: &Ctx<'js>, thrown: &Value<'js>) -> (String, Op
         .then(|| thrown.as_object().and_then(|error| error.get::<_, Value<'js>>("stack").ok()))
         .flatten()
         .filter(|stack| !stack.is_undefined())
-        .and_then(|stack| text(&stack));
+        .and_then(|stack| text(&stack))
+        .map(|stack| without_columns(&stack));
     // What the description itself threw is of no interest.
     if ctx.has_exception() {
         drop(ctx.catch());

@@ -16,7 +16,7 @@ use super::globals::{self, Handles};
 use super::host::{AppHost, HistoricalState, SharedSlot, Slot};
 use super::modules::{ModuleSet, PathResolver, SetLoader, normalised};
 use super::request::{AppReply, AppRequest, BadReply, read_reply};
-use crate::engine::{Budget, Intrinsics, clipped, described};
+use crate::engine::{Budget, clipped, described, new_context};
 
 /// Address space beyond the heap: what an allocator without compaction may lose between its blocks.
 const SLACK_FACTOR: usize = 4;
@@ -101,6 +101,8 @@ struct Inner {
     /// Name spaces of evaluated modules.
     modules: HashMap<String, Persistent<Object<'static>>>,
     handles: Handles,
+    /// What told of the use of `Date` while the modules were evaluated: they may have kept it.
+    watching: Option<Persistent<Function<'static>>>,
     context: Context,
     _runtime: Runtime,
     slot: SharedSlot,
@@ -172,10 +174,19 @@ impl Machine {
         runtime.set_interrupt_handler(Some(Box::new(move || watching.late())));
         let loader = SetLoader { modules: Arc::clone(set), slot: Rc::clone(&slot), budget: *budget };
         runtime.set_loader(PathResolver, loader);
-        let context = Context::custom::<Intrinsics>(&runtime).map_err(no_memory)?;
+        let context = new_context(&runtime).map_err(no_memory)?;
         let handles = context.with(|ctx| globals::install(&ctx, &slot)).map_err(no_memory)?;
         let set = Arc::clone(set);
-        let inner = Inner { modules: HashMap::new(), handles, context, _runtime: runtime, slot, set, fresh };
+        let inner = Inner {
+            modules: HashMap::new(),
+            handles,
+            watching: None,
+            context,
+            _runtime: runtime,
+            slot,
+            set,
+            fresh,
+        };
         Ok(Self { inner: ManuallyDrop::new(inner), arena })
     }
 
@@ -236,16 +247,18 @@ impl Inner {
         }";
         let slot = Rc::clone(&self.slot);
         let engine = |error: Error| Failure::text(error.to_string());
-        let restore = self
+        let (notify, restore) = self
             .context
             .with(|ctx| {
                 let own = Rc::clone(&slot);
                 let notify = Function::new(ctx.clone(), move || own.unrepeatable.set(true))?;
                 let watch: Function<'_> = ctx.eval(WATCH)?;
-                let restore: Function<'_> = watch.call((notify,))?;
-                Ok(Persistent::save(&ctx, restore))
+                let restore: Function<'_> = watch.call((notify.clone(),))?;
+                Ok((Persistent::save(&ctx, notify), Persistent::save(&ctx, restore)))
             })
             .map_err(engine)?;
+        // Its closure lives outside of the memory that is put back, so no call may free it.
+        self.watching = Some(notify);
         self.limit(budget.heap_bytes.max(LOADING_HEAP_BYTES), LOADING_STACK_BYTES, LOADING_TIME);
         let context = self.context.clone();
         let loaded = context.with(|ctx| self.module(&ctx, &normalised(entry)).map(drop));

@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use rquickjs::loader::{ImportAttributes, Loader, Resolver};
 use rquickjs::module::{Declared, WriteOptions};
-use rquickjs::{Context, Ctx, Error, Exception, Module, Result, Runtime};
+use rquickjs::{Ctx, Error, Exception, Module, Result, Runtime};
 
 use super::host::SharedSlot;
-use crate::engine::{Budget, MAX_SOURCE_BYTES, described};
+use crate::engine::{Budget, MAX_SOURCE_BYTES, described, new_context};
 
 /// Longest path that an import may resolve to, bytes.
 const MAX_PATH_BYTES: usize = 4096;
@@ -88,7 +88,7 @@ fn compile(name: &str, text: &[u8], budget: &Budget) -> std::result::Result<Arc<
     runtime.set_memory_limit(budget.heap_bytes.max(text.len().saturating_mul(32)));
     runtime.set_max_stack_size(budget.stack_bytes);
     runtime.set_loader(Nothing, Nothing);
-    let context = Context::custom::<crate::engine::Intrinsics>(&runtime).map_err(engine)?;
+    let context = new_context(&runtime).map_err(engine)?;
     context.with(|ctx| {
         let written =
             Module::declare(ctx.clone(), name, text).and_then(|module| module.write(WriteOptions::default()));

@@ -7,6 +7,7 @@
     reason = "a test may panic"
 )]
 mod crypto;
+mod lasting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
