@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from support.app_service import SINGLETON, AppService, endpoint, make_person
 from support.started_node import start
@@ -285,6 +285,15 @@ class TestCryptography:
         below_leaf, _ = issue("below", (leaf, _), ca=False)
         past = datetime.now(timezone.utc) - timedelta(days=30)
         expired, _ = issue("leaf", (root, root_key), ca=False, start=past)
+        # An authority whose key may sign anything but certificates vouches for none.
+        no_signer = key_usage(sign_certificates=False)
+        mute, mute_key = issue("mute", None, ca=True, extensions=[no_signer])
+        mute_middle, mute_middle_key = issue("middle", (root, root_key), ca=True, extensions=[no_signer])
+        signer, signer_key = issue("signer", None, ca=True, extensions=[key_usage(sign_certificates=True)])
+        below_mute, _ = issue("leaf", (mute, mute_key), ca=False)
+        below_mute_middle, _ = issue("leaf", (mute_middle, mute_middle_key), ca=False)
+        code = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING])
+        below_signer, _ = issue("leaf", (signer, signer_key), ca=False, extensions=[code])
         for chain, trusted, expected in (
             ([leaf, middle], [root], True),
             ([leaf], [middle], True),
@@ -299,6 +308,11 @@ class TestCryptography:
             ([expired], [root], False),
             ([expired], [expired], False),
             ([below_leaf, leaf, middle], [root], False),
+            ([below_mute], [mute], False),
+            ([mute], [mute], False),
+            ([below_mute_middle, mute_middle], [root], False),
+            # What else a certificate is for is not asked.
+            ([below_signer], [signer], True),
         ):
             found = self.evaluate(
                 service, "ccf.crypto.isValidX509CertChain(chain, trusted)", chain=pems(chain), trusted=pems(trusted)
@@ -306,7 +320,13 @@ class TestCryptography:
             assert json.loads(found) is expected, (chain, trusted)
 
 
-def issue(name, issuer, *, ca, start=None):
+def key_usage(*, sign_certificates):
+    others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign")
+    unset = dict.fromkeys((*others, "encipher_only", "decipher_only"), False)
+    return x509.KeyUsage(digital_signature=True, key_cert_sign=sign_certificates, **unset)
+
+
+def issue(name, issuer, *, ca, start=None, extensions=()):
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     signer, signing_key = (subject, key) if issuer is None else (issuer[0].subject, issuer[1])
@@ -314,6 +334,8 @@ def issue(name, issuer, *, ca, start=None):
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(signer).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number()).not_valid_before(start)
     builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
     return builder.not_valid_after(start + timedelta(days=10)).sign(signing_key, hashes.SHA256()), key
 
 

@@ -6,6 +6,18 @@ use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted
 
 use super::certificates;
 
+/// Purposes of keys (RFC 5280, section 4.2.1.12), as contents of object identifiers: server, client, code, e-mail,
+/// time stamps, OCSP, any. CCF asks for none; the library wants one that the chain agrees on.
+const PURPOSES: [&[u8]; 7] = [
+    &[43, 6, 1, 5, 5, 7, 3, 1],
+    &[43, 6, 1, 5, 5, 7, 3, 2],
+    &[43, 6, 1, 5, 5, 7, 3, 3],
+    &[43, 6, 1, 5, 5, 7, 3, 4],
+    &[43, 6, 1, 5, 5, 7, 3, 8],
+    &[43, 6, 1, 5, 5, 7, 3, 9],
+    &[85, 29, 37, 0],
+];
+
 /// Whether the first certificate of `chain` leads through the others to one of `trusted`, at `now` (seconds
 /// since 1970). A certificate that is itself trusted needs only to be valid now. All of `trusted` must be authorities,
 /// as CCF wants it: who trusts anything else has mixed up the arguments.
@@ -26,21 +38,37 @@ pub(crate) fn is_valid(chain: &str, trusted: &str, now: u64) -> bool {
         .filter(|der| is_current(der, now))
         .filter_map(|der| anchor_from_trusted_cert(der).ok())
         .collect();
-    let intermediates: Vec<CertificateDer<'_>> =
-        intermediates.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+    let intermediates: Vec<CertificateDer<'_>> = intermediates
+        .iter()
+        .filter(|der| may_sign_certificates(der))
+        .map(|der| CertificateDer::from(der.as_slice()))
+        .collect();
     let target = CertificateDer::from(target.as_slice());
     let Ok(target) = EndEntityCert::try_from(&target) else { return false };
     let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
     // What the certificate is used for is the script's business.
-    [KeyUsage::client_auth(), KeyUsage::server_auth()].into_iter().any(|usage| {
+    PURPOSES.into_iter().map(KeyUsage::required_if_present).any(|usage| {
         target
             .verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &intermediates, time, usage, None, None)
             .is_ok()
     })
 }
 
+/// Whether a certificate, if it says what its key may do, says that it may sign certificates. The library that walks
+/// the chain does not ask.
+fn may_sign_certificates(der: &[u8]) -> bool {
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else { return false };
+    match certificate.key_usage() {
+        Ok(usage) => usage.is_none_or(|usage| usage.value.key_cert_sign()),
+        Err(_) => false,
+    }
+}
+
 /// Whether a certificate says that it is an authority's; before version 3 it could not, and being self-signed said it.
 fn is_authority(der: &[u8]) -> bool {
+    if !may_sign_certificates(der) {
+        return false;
+    }
     let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else { return false };
     match certificate.basic_constraints() {
         Ok(Some(constraints)) => constraints.value.ca,
