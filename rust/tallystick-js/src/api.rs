@@ -230,12 +230,35 @@ pub(crate) fn native<'js, F>(
 where
     F: Fn(&Ctx<'js>, &[Value<'js>]) -> Result<Value<'js>> + 'js,
 {
+    let late = ctx.userdata::<Late>().map(|late| Rc::clone(&late.0));
     let function = Function::new(ctx.clone(), move |ctx: Ctx<'js>, arguments: Rest<Value<'js>>| {
+        if late.as_ref().is_some_and(|late| late()) {
+            return Err(interrupted(&ctx));
+        }
         function(&ctx, &arguments.0)
     })?;
     let function = function.with_name(name)?.with_length(length)?;
     keep(ctx, &function);
     object.set(name, function)
+}
+
+/// Says whether the script is past its time. The engine asks only once in ten thousand steps, and natives make long
+/// steps: each of them asks for itself.
+pub(crate) struct Late(pub(crate) Rc<dyn Fn() -> bool>);
+
+// SAFETY: nothing in it depends on the lifetime.
+unsafe impl JsLifetime<'_> for Late {
+    type Changed<'to> = Self;
+}
+
+/// Throws what the engine throws when it stops a script, which no script can catch.
+pub(crate) fn interrupted(ctx: &Ctx<'_>) -> Error {
+    // The value that this gives is the same as below: an exception is pending.
+    let _ = Exception::throw_internal(ctx, "interrupted");
+    let thrown = ctx.catch();
+    // SAFETY: context and value are alive.
+    unsafe { qjs::JS_SetUncatchableError(ctx.as_raw().as_ptr(), thrown.as_raw()) };
+    ctx.throw(thrown)
 }
 
 /// Native functions that must outlive whatever a script does with its references to them: an interpreter whose

@@ -15,6 +15,8 @@ use rquickjs::module::{Evaluated, Module, WriteOptions};
 use rquickjs::promise::PromiseState;
 use rquickjs::{Context, Ctx, Error, Object, Runtime, Value};
 
+use crate::api::Late;
+
 /// The objects that a script finds: those of ECMAScript, without `performance`, `WeakRef` and `DOMException`,
 /// which CCF's engine does not offer and which would let a script see time or the collector.
 pub(crate) type Intrinsics = (
@@ -240,14 +242,18 @@ impl Session {
         let deadline = Instant::now() + budget.time;
         let interrupted = Rc::new(Cell::new(false));
         let flag = Rc::clone(&interrupted);
-        runtime.set_interrupt_handler(Some(Box::new(move || {
+        let late: Rc<dyn Fn() -> bool> = Rc::new(move || {
             let late = Instant::now() >= deadline;
             if late {
                 flag.set(true);
             }
             late
-        })));
+        });
+        let asked = Rc::clone(&late);
+        runtime.set_interrupt_handler(Some(Box::new(move || asked())));
         let context = new_context(&runtime).map_err(no_memory)?;
+        // A context of its own was just made, so there is no other.
+        context.with(|ctx| drop(ctx.store_userdata(Late(late))));
         Ok(Self { context, _runtime: runtime, deadline, budget: *budget, interrupted })
     }
 

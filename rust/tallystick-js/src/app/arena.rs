@@ -25,6 +25,8 @@ const CLASSES: usize = LINEAR_CLASSES + STEPS * DOUBLINGS;
 /// Pages touched above the image that are kept for the next call; what lies beyond is given back.
 const KEEP_BYTES: usize = 2 << 20;
 const PAGE: usize = 4096;
+/// Who wants a block of this size is asked whether it is late: it is about to do more than a step's work.
+const ASK_BYTES: usize = 64 << 10;
 
 /// The allocator's own state, at the start of the range, so that a copy of the range includes it.
 #[repr(C)]
@@ -57,9 +59,10 @@ impl Arena {
         Ok(Self { map, image: Vec::new() })
     }
 
-    /// The allocator to give to a runtime, which must not outlive `self`.
-    pub(super) fn allocator(&mut self) -> Blocks {
-        Blocks { base: self.map.as_mut_ptr() }
+    /// The allocator to give to a runtime, which must not outlive `self`. Large blocks are refused once `late` says so:
+    /// a script that is past its time finds no memory for more work.
+    pub(super) fn allocator(&mut self, late: Box<dyn Fn() -> bool>) -> Blocks {
+        Blocks { base: self.map.as_mut_ptr(), late }
     }
 
     /// Keeps the present state to return to.
@@ -105,6 +108,7 @@ impl Arena {
 /// The allocator over an [`Arena`].
 pub(super) struct Blocks {
     base: *mut u8,
+    late: Box<dyn Fn() -> bool>,
 }
 
 /// Class and capacity of a block that holds `size` bytes; `None` when no block does.
@@ -125,6 +129,9 @@ fn class_of(size: usize) -> Option<(usize, usize)> {
 impl Blocks {
     /// Takes a block.
     fn take(&mut self, size: usize) -> Option<NonNull<u8>> {
+        if size >= ASK_BYTES && (self.late)() {
+            return None;
+        }
         let (class, capacity) = class_of(size)?;
         let header = self.base.cast::<Header>();
         // SAFETY: `base` is the start of the arena's map, where its header lies; offsets in it were put there
@@ -188,6 +195,9 @@ unsafe impl Allocator for Blocks {
             }
             let header = self.base.cast::<Header>();
             let start = block.offset_from(self.base).unsigned_abs();
+            if new_size >= ASK_BYTES && (self.late)() {
+                return ptr::null_mut();
+            }
             if new_size > capacity && start + capacity == (*header).next {
                 let Some((_, wanted)) = class_of(new_size) else { return ptr::null_mut() };
                 let Some(next) = start.checked_add(wanted).filter(|&next| next <= (*header).end) else {
@@ -232,7 +242,7 @@ mod tests {
     #[test]
     fn restores_what_blocks_held_and_who_was_free() {
         let mut arena = Arena::new(8 << 20).unwrap();
-        let mut blocks = arena.allocator();
+        let mut blocks = arena.allocator(Box::new(|| false));
         let first = blocks.alloc(100);
         // SAFETY: blocks of this allocator, within their sizes.
         unsafe {
@@ -257,7 +267,7 @@ mod tests {
     #[test]
     fn grows_blocks_and_keeps_their_bytes() {
         let mut arena = Arena::new(1 << 20).unwrap();
-        let mut blocks = arena.allocator();
+        let mut blocks = arena.allocator(Box::new(|| false));
         // SAFETY: blocks of this allocator, within their sizes.
         unsafe {
             let mut block = blocks.alloc(10);

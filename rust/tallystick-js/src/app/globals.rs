@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use rquickjs::{Ctx, Exception, Function, Object, Persistent, Result, Value};
 
+use super::bounds;
 use super::host::{AppHost, HistoricalState, LogLevel, SharedSlot, Slot};
 use super::kv::Tables;
-use crate::api::{self, Kept, buffer, exactly, keep, native, new_buffer, text};
+use crate::api::{self, Kept, Late, buffer, exactly, keep, native, new_buffer, text};
 use crate::api_crypto::{self, Notice};
 use crate::constitution::validate_constitution;
 use crate::engine::Budget;
@@ -52,6 +53,8 @@ pub(super) fn with_host<R>(
 pub(super) fn install(ctx: &Ctx<'_>, slot: &SharedSlot) -> Result<Handles> {
     // A context of its own was just made, so there is no other.
     let _ = ctx.store_userdata(Kept::default());
+    let own = Rc::clone(slot);
+    let _ = ctx.store_userdata(Late(Rc::new(move || own.late())));
     let ccf = Object::new(ctx.clone())?;
     api::install_converters(ctx, &ccf)?;
     let own = Rc::clone(slot);
@@ -74,6 +77,7 @@ pub(super) fn install(ctx: &Ctx<'_>, slot: &SharedSlot) -> Result<Handles> {
     ccf.set("host", Object::new(ctx.clone())?)?;
     install_console(ctx, slot)?;
     install_random(ctx, slot)?;
+    bounds::install(ctx)?;
     ctx.globals().set("ccf", ccf.clone())?;
     let body = body_object(ctx, slot)?;
     let kept = ctx.remove_userdata::<Kept>().ok().flatten().map(|kept| *kept).unwrap_or_default();

@@ -8,7 +8,7 @@ use rquickjs::{Ctx, Exception, Function, Object, Result, Value};
 
 use super::globals::with_host;
 use super::host::{AppHost, HistoricalState, SharedSlot, Slot};
-use crate::api::{Access, RESTRICTIONS_URL, buffer, exactly, keep, new_buffer};
+use crate::api::{Access, RESTRICTIONS_URL, buffer, exactly, interrupted, keep, new_buffer};
 
 const NOT_A_BUFFER: &str = "Argument must be an ArrayBuffer";
 
@@ -82,6 +82,9 @@ fn define<'js>(
         let function = Function::new(
             ctx.clone(),
             move |ctx: Ctx<'js>, this: This<Value<'js>>, arguments: Rest<Value<'js>>| {
+                if slot.late() {
+                    return Err(interrupted(&ctx));
+                }
                 exactly(&ctx, &arguments.0, length)?;
                 body(&ctx, &slot, &this.0, &arguments.0)
             },

@@ -166,10 +166,12 @@ impl Machine {
         let heap = budget.heap_bytes.max(LOADING_HEAP_BYTES);
         let mut arena = Arena::new(heap.saturating_mul(SLACK_FACTOR))
             .map_err(|error| Failure::text(format!("no memory for an interpreter: {error}")))?;
-        let runtime = Runtime::new_with_alloc(arena.allocator()).map_err(no_memory)?;
-        runtime.set_gc_threshold(COLLECT_ABOVE_BYTES);
         let slot: SharedSlot = Rc::default();
         slot.metrics.set(true);
+        let asked = Rc::clone(&slot);
+        let allocator = arena.allocator(Box::new(move || asked.late()));
+        let runtime = Runtime::new_with_alloc(allocator).map_err(no_memory)?;
+        runtime.set_gc_threshold(COLLECT_ABOVE_BYTES);
         let watching = Rc::clone(&slot);
         runtime.set_interrupt_handler(Some(Box::new(move || watching.late())));
         let loader = SetLoader { modules: Arc::clone(set), slot: Rc::clone(&slot), budget: *budget };
@@ -203,6 +205,9 @@ impl Machine {
             inner.slot.metrics.set(true);
         }
         let outcome = inner.execute(call);
+        // A native loop may outlast the deadline without ever seeing the interrupt: late is late.
+        let late = inner.slot.late() || inner.slot.interrupted.get();
+        let outcome = if late { Err(Failure::TimedOut) } else { outcome };
         let metrics = inner.slot.metrics.get();
         let host = inner.slot.host.borrow_mut().take();
         inner.slot.clear();
@@ -290,9 +295,7 @@ impl Inner {
                 .and_then(|request| function.call::<_, Value<'_>>((request,)))
                 .map_err(|error| self.failure(&ctx, &error))?;
             let returned = self.settled(&ctx, returned)?;
-            let reply = read_reply(&ctx, &returned).map_err(|bad| self.bad_reply(&ctx, bad))?;
-            // A native loop may outlast the deadline without ever seeing the interrupt: late is late.
-            if self.slot.late() || self.slot.interrupted.get() { Err(Failure::TimedOut) } else { Ok(reply) }
+            read_reply(&ctx, &returned).map_err(|bad| self.bad_reply(&ctx, bad))
         })
     }
 

@@ -7,6 +7,7 @@
 //! are not put back.
 
 mod arena;
+mod bounds;
 mod globals;
 mod host;
 mod kv;
