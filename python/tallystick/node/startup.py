@@ -78,12 +78,18 @@ class RunningNode:
     _node_socket: socket.socket
 
     def stop(self) -> None:
-        """Stops answering, signs and writes what is pending, and closes the ledger."""
+        """Stops answering, signs and writes what is pending, and closes the ledger.
+
+        Raises:
+            RuntimeError: what was pending could not be signed or written; everything is closed all the same.
+        """
         for end in self.node.before_stop:
             end()
-        self.node.runtime.stop()
-        self.node.detach()
-        self._node_socket.close()
+        try:
+            self.node.runtime.stop()
+        finally:
+            self.node.detach()
+            self._node_socket.close()
 
 
 def make_log(config: NodeConfig, level: Level = Level.INFO) -> Log:

@@ -40,6 +40,17 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
+/// What a node could not do before it ended.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// The last root could not be signed.
+    #[error(transparent)]
+    Sign(#[from] CommitError),
+    /// The disk did not take everything.
+    #[error("transactions from seqno {0} on could not be written to the ledger; none of them was committed")]
+    Unwritten(u64),
+}
+
 /// A running data plane.
 pub struct Node {
     sequencer: Arc<Sequencer>,
@@ -188,12 +199,13 @@ impl Node {
     /// Signs what is pending, writes it, and ends every thread. Calling it again does nothing.
     ///
     /// # Errors
-    /// [`CommitError`] when the last root could not be signed; everything else is ended all the same.
-    pub fn stop(&self) -> Result<(), CommitError> {
+    /// [`StopError`] when the last root could not be signed, or the disk refused; every thread is ended all the same.
+    pub fn stop(&self) -> Result<(), StopError> {
         self.emitter.stop();
         let signed = self.sequencer.stop();
-        self.replicator.stop();
-        signed
+        let unwritten = self.replicator.stop();
+        signed?;
+        unwritten.map_or(Ok(()), |seqno| Err(StopError::Unwritten(seqno)))
     }
 }
 

@@ -44,7 +44,7 @@ impl Batch {
 pub trait Observer: Send + Sync + 'static {
     /// Everything up to `txid` is committed. Called once a batch, in order.
     fn committed(&self, txid: TxId);
-    /// The ledger could not be written; it is being tried again.
+    /// The ledger could not be written; it is being tried again. Called when the reason changes, not at every attempt.
     fn delayed(&self, error: &LedgerError);
 }
 
@@ -58,7 +58,7 @@ pub trait Replicator: Send + Sync {
 #[derive(Debug)]
 pub struct LocalReplicator {
     queue: Mutex<Option<Sender<Batch>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<Option<u64>>>>,
 }
 
 impl LocalReplicator {
@@ -74,12 +74,14 @@ impl LocalReplicator {
         Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
     }
 
-    /// Writes what was submitted, and ends.
-    pub fn stop(&self) {
+    /// Writes what was submitted, and ends. Should the disk refuse, this does not wait for it to change its mind.
+    ///
+    /// Returns the first seqno that was not written: it and those after it were never called committed.
+    pub fn stop(&self) -> Option<u64> {
         self.queue.lock().take();
-        if let Some(thread) = self.thread.lock().take() {
-            let _ = thread.join();
-        }
+        let thread = self.thread.lock().take()?;
+        // A thread that panicked, which nothing in it does, leaves nothing to say.
+        thread.join().unwrap_or_default()
     }
 }
 
@@ -98,22 +100,29 @@ impl Drop for LocalReplicator {
     }
 }
 
-fn write_batches(batches: &Receiver<Batch>, files: &LedgerFiles, observer: &dyn Observer) {
+/// Returns the first seqno that it was told to leave unwritten.
+fn write_batches(batches: &Receiver<Batch>, files: &LedgerFiles, observer: &dyn Observer) -> Option<u64> {
     // What came while an earlier batch was being tried again.
     let mut waiting = VecDeque::new();
     while let Some(batch) = waiting.pop_front().or_else(|| batches.recv().ok()) {
         let last = batch.last();
+        let mut told = None;
         while let Err(error) =
             files.append(batch.first, &batch.entries, batch.close_before, batch.close_after)
         {
-            observer.delayed(&error);
+            // Once is enough for as long as it is the same: a disk may be full for hours.
+            let reason = error.to_string();
+            if told.as_ref() != Some(&reason) {
+                observer.delayed(&error);
+                told = Some(reason);
+            }
             std::thread::sleep(RETRY_DELAY);
             loop {
                 match batches.try_recv() {
                     Ok(next) => waiting.push_back(next),
                     Err(TryRecvError::Empty) => break,
                     // Told to stop while the disk refuses: the batch was never acknowledged as committed.
-                    Err(TryRecvError::Disconnected) => return,
+                    Err(TryRecvError::Disconnected) => return Some(batch.first),
                 }
             }
         }
@@ -123,4 +132,5 @@ fn write_batches(batches: &Receiver<Batch>, files: &LedgerFiles, observer: &dyn 
         }
         observer.committed(last);
     }
+    None
 }
