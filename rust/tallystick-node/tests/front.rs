@@ -14,13 +14,19 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use tallystick_node::http::{Counters, Handler, Interface, Limits, Protocol, Request, Response, Server};
 
-/// Answers with the path; `/slow` takes a second first.
+/// More than the system keeps of what a client does not read.
+const LARGE: usize = 32 << 20;
+
+/// Answers with the path; `/slow` takes a second first, `/large` is answered at length.
 struct Echo;
 
 impl Handler for Echo {
     fn handle(&self, request: Request) -> Response {
         if request.path == "/slow" {
             std::thread::sleep(Duration::from_secs(1));
+        }
+        if request.path == "/large" {
+            return Response::new(StatusCode::OK, vec![b'a'; LARGE]);
         }
         Response::new(StatusCode::OK, format!("{} {}", request.path, request.body.len()))
     }
@@ -282,5 +288,32 @@ fn requests_that_take_long_hold_only_themselves() {
         read_until(stream, 1, "/slow 0");
     }
     front.server.stop();
+    assert!(TcpStream::connect(front.address).is_err(), "it still listens");
+}
+
+#[test]
+fn a_server_that_stops_finishes_what_has_begun() {
+    let mut front = front(Limits::default());
+    let (mut idle, mut unread, mut half) = (front.connect(), front.connect(), front.connect());
+    idle.write_all(b"GET /idle HTTP/1.1\r\n\r\n").unwrap();
+    read_until(&mut idle, 1, "/idle 0");
+    unread.write_all(b"GET /large HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = vec![0; 1000];
+    unread.read_exact(&mut answer).unwrap();
+    half.write_all(b"POST /half HTTP/1.1\r\ncontent-length: 6\r\nexpect: 100-continue\r\n\r\n").unwrap();
+    // Asked for the rest, so that the request has begun.
+    let mut begun = [0; 25];
+    half.read_exact(&mut begun).unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 100 Continue\r\n\r\n");
+    std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| front.server.stop());
+        // Nothing was asked on it, so it ends, and by that the others know that the server stops.
+        assert_eq!(idle.read(&mut [0; 16]).unwrap(), 0);
+        half.write_all(b"abcdef").unwrap();
+        read_until(&mut half, 1, "/half 6");
+        unread.read_to_end(&mut answer).unwrap();
+        assert!(answer.len() > LARGE && answer.ends_with(b"aaaa"), "{}", answer.len());
+        stopping.join().unwrap();
+    });
     assert!(TcpStream::connect(front.address).is_err(), "it still listens");
 }

@@ -5,6 +5,7 @@
 
 mod coalesce;
 mod error;
+mod lookout;
 mod refusals;
 mod server;
 mod tls;

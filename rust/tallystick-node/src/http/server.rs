@@ -1,10 +1,11 @@
 //! Listening sockets, sessions and their caps, and the way from bytes to a [`Request`].
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
@@ -12,12 +13,14 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::coalesce::Coalescing;
+use super::lookout::{Busy, Lookout};
 use super::refusals::Refusing;
 use super::tls::{TlsError, TlsIdentity, server_config};
 use super::{Handler, Request, Response, Session, odata};
@@ -29,8 +32,10 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A body that trickles in for longer than this ends the request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long open requests may take to finish once the server is told to stop.
+/// How long open requests may take to finish, and their answers to be taken, once the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is looked whether they have.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
 /// Room for all headers of a request, whatever the limit on each.
 const MAX_HEAD_BYTES: usize = 512 * 1024;
 
@@ -41,9 +46,6 @@ const BACKLOG: u32 = 4096;
 /// Threads at the least: each request that is being handled holds one, so that many requests that run into their time
 /// limit at once still leave some for others.
 const MIN_WORKERS: usize = 16;
-
-/// How long nobody may look at the sockets while handlers hold threads.
-const LOOKOUT_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What an interface speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,61 +168,6 @@ pub struct Server {
     _lookout: Lookout,
 }
 
-/// Has the sockets looked at while handlers run.
-///
-/// The thread that watched the sockets also runs what they woke. When that is a handler which takes long, none of the
-/// idle threads takes over the watch, because none of them wakes: not a connection would be accepted meanwhile. An
-/// empty task wakes one, and before that thread sleeps again it looks at the sockets.
-#[derive(Debug)]
-struct Lookout {
-    ended: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Lookout {
-    fn start(runtime: tokio::runtime::Handle, busy: Arc<AtomicUsize>) -> std::io::Result<Self> {
-        let ended = Arc::new(AtomicBool::new(false));
-        let end = Arc::clone(&ended);
-        let watch = move || {
-            while !end.load(Ordering::Relaxed) {
-                thread::park_timeout(LOOKOUT_INTERVAL);
-                if busy.load(Ordering::Relaxed) > 0 {
-                    drop(runtime.spawn(async {}));
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("http-lookout".to_owned()).spawn(watch)?;
-        Ok(Self { ended, thread: Some(thread) })
-    }
-}
-
-impl Drop for Lookout {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // A thread that panicked has nothing left to end.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Counts a handler that runs.
-struct Busy<'a>(&'a AtomicUsize);
-
-impl<'a> Busy<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 struct Listening {
     name: Arc<str>,
     protocol: Protocol,
@@ -305,10 +252,16 @@ impl Server {
         &self.interfaces
     }
 
-    /// Stops accepting, lets open requests finish for a while, and ends.
+    /// Stops accepting, closes sessions without a request, lets open requests finish for a while, and ends.
     pub fn stop(&mut self) {
         let _ = self.stop.send(true);
         if let Some(runtime) = self.runtime.take() {
+            let deadline = Instant::now() + DRAIN_TIMEOUT;
+            let open = |bound: &BoundInterface| bound.counters.active.load(Ordering::Relaxed) > 0;
+            while self.interfaces.iter().any(open) && Instant::now() < deadline {
+                thread::sleep(DRAIN_INTERVAL);
+            }
+            // Whatever waits for a client is dropped now; a handler that still runs is waited for.
             runtime.shutdown_timeout(DRAIN_TIMEOUT);
         }
     }
@@ -366,7 +319,7 @@ async fn session(
     listening: Arc<Listening>,
     over_soft_cap: bool,
     guard: SessionGuard,
-    stopped: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<bool>,
 ) {
     let _guard = guard;
     let _ = stream.set_nodelay(true);
@@ -374,8 +327,11 @@ async fn session(
         None => serve(stream, None, listening, over_soft_cap, stopped).await,
         Some(acceptor) => {
             // Not counted among requests that cannot be parsed: probes of load balancers connect and leave.
-            let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await
-            else {
+            let handshake = tokio::select! {
+                handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => handshake,
+                _ = stopped.changed() => return,
+            };
+            let Ok(Ok(stream)) = handshake else {
                 return;
             };
             let certificate = stream
@@ -394,7 +350,7 @@ async fn serve<Stream>(
     client_certificate: Option<Bytes>,
     listening: Arc<Listening>,
     over_soft_cap: bool,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) where
     Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -422,7 +378,7 @@ async fn serve<Stream>(
                 .initial_stream_window_size(limits.initial_window_size)
                 .max_frame_size(limits.max_frame_size)
                 .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX));
-            builder.serve_connection(TokioIo::new(stream), service).await
+            until_stopped(builder.serve_connection(TokioIo::new(stream), service), stopped).await
         } else {
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder
@@ -431,13 +387,12 @@ async fn serve<Stream>(
                 .max_headers(limits.max_headers_count.saturating_add(1))
                 .max_buf_size(MAX_HEAD_BYTES);
             let io = TokioIo::new(Refusing::new(Coalescing::new(stream)));
-            builder.serve_connection(io, service).await
+            until_stopped(builder.serve_connection(io, service), stopped).await
         }
     };
     let outcome = tokio::select! {
         outcome = connection => outcome,
         () = idle(limits.idle_timeout, &activity) => return,
-        _ = stopped.changed() => return,
     };
     match outcome {
         Err(error) if is_header_too_large(&error) => {
@@ -448,6 +403,19 @@ async fn serve<Stream>(
         }
         _ => {}
     }
+}
+
+/// Serves a connection; once the server stops, only as far as the requests on it that have begun.
+async fn until_stopped<Connection: GracefulConnection>(
+    connection: Connection,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), Connection::Error> {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        outcome = connection.as_mut() => return outcome,
+        _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
 }
 
 /// Whether the library gave up on headers because of their number or size. A name that is longer than any that it
