@@ -10,6 +10,7 @@ mod merkle;
 mod node;
 mod node_app;
 mod node_governance;
+mod node_http;
 mod node_options;
 mod node_recovery;
 mod receipt;

@@ -15,18 +15,17 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use tallystick_core::types::{Digest, TxId};
 use tallystick_node::entry::LedgerSecret;
-use tallystick_node::http::{
-    Handler, Identity, Interface, Protocol, Request as HttpRequest, Response, Server, TlsIdentity, odata,
-};
+use tallystick_node::http::{Identity, Interface, Protocol, Server, TlsIdentity};
 use tallystick_node::kv;
 use tallystick_node::ledger::LedgerError;
-use tallystick_node::node::Node as CoreNode;
+use tallystick_node::node::{Node as CoreNode, StopError};
 use tallystick_node::recovery::MetSignature;
 use tallystick_node::sequencer::{
     CommitError, Committing, LedgerSecrets, Observer, RootSigner, Sequencer, SignError, SignedRoot, Snapshot,
 };
 
 use crate::node_app::{LogTarget, app_first};
+use crate::node_http::{NodeRequest, PyHandler};
 use crate::node_options::{limits_from, options_from};
 use crate::node_recovery::{NodeRecovery, ask_judge};
 use crate::secrets::SecretArg;
@@ -43,6 +42,10 @@ type InterfaceArg = (String, String, String, Option<String>, HashMap<String, u64
 
 fn runtime_error(error: &dyn std::error::Error) -> PyErr {
     PyRuntimeError::new_err(error.to_string())
+}
+
+fn secret_from(given: &SecretArg<'_>) -> PyResult<LedgerSecret> {
+    LedgerSecret::new(given.as_slice()).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 /// Signs roots by calling Python: `signer(root, view, seqno) -> (raw DER, COSE_Sign1, node id, certificate PEM)`.
@@ -151,80 +154,6 @@ impl NodeTransaction {
     }
 }
 
-/// A request, as the HTTP front read it.
-#[pyclass(frozen, module = "tallystick._native")]
-pub(crate) struct NodeRequest {
-    request: HttpRequest,
-}
-
-#[pymethods]
-impl NodeRequest {
-    #[getter]
-    fn method(&self) -> &str {
-        self.request.method.as_str()
-    }
-    #[getter]
-    fn path(&self) -> &str {
-        &self.request.path
-    }
-    #[getter]
-    fn query(&self) -> &str {
-        &self.request.query
-    }
-    #[getter]
-    fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.request.body)
-    }
-    #[getter]
-    fn headers(&self) -> HashMap<String, String> {
-        let headers = self.request.headers.iter();
-        headers
-            .map(|(name, value)| {
-                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-            })
-            .collect()
-    }
-    #[getter]
-    fn interface(&self) -> &str {
-        &self.request.session.interface
-    }
-    #[getter]
-    fn session_id(&self) -> u64 {
-        self.request.session.id
-    }
-    #[getter]
-    fn client_certificate<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        self.request.session.client_certificate.as_ref().map(|der| PyBytes::new(py, der))
-    }
-}
-
-/// Answers requests by calling Python: `handler(request) -> (status, headers, body, close)`.
-struct PyHandler(Py<PyAny>);
-
-impl Handler for PyHandler {
-    fn handle(&self, request: HttpRequest) -> Response {
-        let answered = Python::attach(|py| {
-            let answer = self.0.call1(py, (NodeRequest { request },))?;
-            answer.extract::<(u16, Vec<(String, String)>, Vec<u8>, bool)>(py)
-        });
-        match answered {
-            Ok((status, headers, body, close)) => {
-                let status =
-                    http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-                let mut response = Response::new(status, body);
-                for (name, value) in headers {
-                    if let Ok(name) = http::HeaderName::try_from(name) {
-                        response = response.with(name, &value);
-                    }
-                }
-                response.close = close;
-                response
-            }
-            Err(error) => odata(http::StatusCode::INTERNAL_SERVER_ERROR, "InternalError", &error.to_string()),
-        }
-    }
-}
-
 /// The state after a committed signature transaction, ready to be written.
 #[pyclass(frozen, module = "tallystick._native")]
 pub(crate) struct NodeSnapshot {
@@ -248,7 +177,7 @@ impl NodeSnapshot {
 /// The data plane of one node.
 #[pyclass(frozen, module = "tallystick._native")]
 pub(crate) struct NodeRuntime {
-    node: CoreNode,
+    node: Arc<CoreNode>,
     server: Mutex<Option<Server>>,
     identities: Mutex<HashMap<String, Arc<TlsIdentity>>>,
 }
@@ -258,6 +187,30 @@ impl NodeRuntime {
     /// every one of its answers needs.
     fn sequencer<R: Send>(&self, py: Python<'_>, ask: impl FnOnce(&Sequencer) -> R + Send) -> R {
         py.detach(|| ask(self.node.sequencer()))
+    }
+
+    /// Ends every thread. They may have to call Python first: hold no GIL.
+    fn end(&self) -> Result<(), StopError> {
+        if let Some(mut server) = self.server.lock().take() {
+            server.stop();
+        }
+        self.node.stop()
+    }
+}
+
+impl Drop for NodeRuntime {
+    fn drop(&mut self) {
+        Python::attach(|py| {
+            let finalizing = py.import("sys").and_then(|sys| sys.call_method0("is_finalizing")?.extract());
+            if finalizing.unwrap_or(true) {
+                // Threads that call Python now never come back, so that nobody may wait for them.
+                std::mem::forget(self.server.lock().take());
+                std::mem::forget(Arc::clone(&self.node));
+            } else {
+                // What could not be signed or written was told to the observer, or nobody listens any more.
+                let _ = py.detach(|| self.end());
+            }
+        });
     }
 }
 
@@ -291,11 +244,10 @@ impl NodeRuntime {
             cose_only,
             sync,
         );
-        let secret = LedgerSecret::new(ledger_secret.as_slice())
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let secret = secret_from(&ledger_secret)?;
         let node = CoreNode::start(options, secret, Arc::new(PySigner(signer)), PyObserver(observer))
             .map_err(|error| runtime_error(&error))?;
-        Ok(Self { node, server: Mutex::new(None), identities: Mutex::default() })
+        Ok(Self { node: Arc::new(node), server: Mutex::new(None), identities: Mutex::default() })
     }
 
     /// Takes over the ledger in `ledger_directory`: (runtime, recovered).
@@ -329,8 +281,7 @@ impl NodeRuntime {
             cose_only,
             sync,
         );
-        let secret = LedgerSecret::new(ledger_secret.as_slice())
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let secret = secret_from(&ledger_secret)?;
         let (signer, observer) = (Arc::new(PySigner(signer)), PyObserver(observer));
         let (node, recovered) = py
             .detach(|| {
@@ -342,7 +293,7 @@ impl NodeRuntime {
                 CoreNode::recover(options, secret, signer, observer, judge, accept)
             })
             .map_err(|error| runtime_error(&error))?;
-        let runtime = Self { node, server: Mutex::new(None), identities: Mutex::default() };
+        let runtime = Self { node: Arc::new(node), server: Mutex::new(None), identities: Mutex::default() };
         Ok((runtime, NodeRecovery(recovered)))
     }
 
@@ -350,9 +301,7 @@ impl NodeRuntime {
     fn recover_private(&self, py: Python<'_>, secrets: Vec<(u64, SecretArg<'_>)>) -> PyResult<()> {
         let mut known = LedgerSecrets::default();
         for (start, secret) in secrets {
-            let secret = LedgerSecret::new(secret.as_slice())
-                .map_err(|error| PyValueError::new_err(error.to_string()))?;
-            known.insert(start, secret);
+            known.insert(start, secret_from(&secret)?);
         }
         py.detach(|| self.node.recover_private(&known)).map_err(|error| runtime_error(&error))
     }
@@ -382,10 +331,7 @@ impl NodeRuntime {
         close_before: bool,
         install_secret: Option<SecretArg<'_>>,
     ) -> PyResult<(u64, u64)> {
-        let install_secret = install_secret
-            .map(|secret| LedgerSecret::new(secret.as_slice()))
-            .transpose()
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let install_secret = install_secret.as_ref().map(secret_from).transpose()?;
         let committing = Committing {
             claims_digest: claims_digest.unwrap_or_default(),
             close_chunk,
@@ -570,13 +516,7 @@ impl NodeRuntime {
     }
 
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| {
-            if let Some(mut server) = self.server.lock().take() {
-                server.stop();
-            }
-            self.node.stop()
-        })
-        .map_err(|error| runtime_error(&error))
+        py.detach(|| self.end()).map_err(|error| runtime_error(&error))
     }
 }
 
