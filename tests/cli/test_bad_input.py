@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -216,6 +218,60 @@ def test_unwritable_output(tmp_path: Path) -> None:
 
     assert outcome.exit_code in (USAGE, UNDECIDED)
     _one_line(outcome)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["verify", "--output"], ["verify", "--checkpoint"], ["identity", "--bundle"], ["gov", "verify", "--output"]],
+    ids=" ".join,
+)
+@pytest.mark.parametrize(("place", "problem"), [("no/file", "does not exist"), ("there", "is a directory")])
+def test_where_results_go_is_looked_at_before_the_work(
+    arguments: list[str], place: str, problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / "there").mkdir()
+    # The ledger is not there either: that would be noticed first if the work had begun.
+    outcome = tallystick(*arguments, tmp_path / place, "nowhere", *_pin(tmp_path))
+    assert outcome.exit_code == USAGE
+    assert problem in outcome.stderr
+    assert str(tmp_path / place) in outcome.stderr
+
+
+def test_output_to_what_is_no_regular_file_does_not_replace_it(tmp_path: Path) -> None:
+    """As root, --output /dev/null would else make a file of it."""
+    copy = base("6.x").copy(tmp_path / "ledger")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # Open for both, so that neither end waits for the other; a report of a few kilobytes fits in.
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        outcome = tallystick("verify", copy.directory, *_pin(tmp_path), "--format", "json", "--output", pipe)
+        written = os.read(reader, 1 << 20)
+    finally:
+        os.close(reader)
+    assert outcome.exit_code == OK, outcome.stderr
+    assert json.loads(written)["verdict"] == "verified"
+    assert pipe.is_fifo()
+
+
+def test_output_through_a_link(tmp_path: Path) -> None:
+    copy = base("6.x").copy(tmp_path / "ledger")
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "reports" / "newest.txt")
+    outcome = tallystick("verify", copy.directory, *_pin(tmp_path), "--output", tmp_path / "link")
+    assert outcome.exit_code == OK
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "reports" / "newest.txt").read_text().startswith("VERIFIED")
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["newest.txt"]
+
+
+def test_an_explorer_on_a_port_that_is_taken(tmp_path: Path) -> None:
+    copy = base("6.x").copy(tmp_path / "ledger")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        outcome = tallystick("explore", copy.directory, "--port", str(port))
+    assert outcome.exit_code == USAGE
+    assert f"cannot listen on 127.0.0.1:{port}" in outcome.stderr
 
 
 @pytest.mark.parametrize("arguments", [["log", "ledger", "--format", "jsonl"], ["--help"], ["verify", "--help"]])

@@ -103,6 +103,13 @@ def test_log_of_one_member() -> None:
     assert {event["member_id"] for event in outcome.json["events"]} == {member}
 
 
+def test_log_of_nobody_says_so() -> None:
+    service = _honest()
+    outcome = tallystick("gov", "log", service.directory, "--uncommitted", "--member", "nobody", "--no-replay")
+    assert (outcome.exit_code, outcome.stdout) == (0, "")
+    assert "no event that was asked for" in outcome.stderr
+
+
 def test_show_what_stands() -> None:
     service = _honest()
     outcome = tallystick("gov", "show", service.directory, "--uncommitted", "--format", "json")

@@ -127,8 +127,25 @@ def anchor_fingerprint(anchor: TrustAnchor) -> str:
 
 
 def write_atomically(path: str | os.PathLike[str], text: str) -> None:
-    """Writes ``text`` so that readers see the old file or the whole new one, also after a crash."""
-    target = Path(path)
+    """Writes ``text`` so that readers see the old file or the whole new one, also after a crash.
+
+    Links are followed. What is there and is no regular file (a pipe, a terminal, ``/dev/null``) is written to and never
+    replaced.
+
+    Raises:
+        OSError: it cannot be written; names ``path``.
+    """
+    place = Path(path)
+    try:
+        if place.exists() and not place.is_file():
+            place.write_text(text, encoding="utf-8")
+        else:
+            _replace(place.resolve(), text)
+    except OSError as error:
+        raise OSError(error.errno or 0, error.strerror or str(error), os.fspath(path)) from error
+
+
+def _replace(target: Path, text: str) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     temporary = Path(name)
     try:

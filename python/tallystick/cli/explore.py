@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallystick.cli.exit_status import ExitStatus
-from tallystick.errors import TallystickError
+from tallystick.errors import TallystickError, UsageError
 
 if TYPE_CHECKING:
     from tallystick.explore.views import Explorer
@@ -65,7 +65,12 @@ def explore(
         for _ in copy.leaves():
             continue
         explorer = Explorer(ledger, index, copy)
-        server = ExplorerServer(explorer, port)
+        try:
+            server = ExplorerServer(explorer, port)
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on 127.0.0.1:{port}: {error.strerror}", hint="--port 0 takes a free port"
+            ) from error
         _in_background(explorer, "verdict", lambda: _audit(paths, anchor, uncommitted, recovery))
         _in_background(explorer, "governance", lambda: _replay(paths, uncommitted, recovery))
         print(f"open {server.url}\nCtrl-C ends it", flush=True)

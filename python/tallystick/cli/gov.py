@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tallystick.cli.exit_status import ExitStatus
-from tallystick.cli.ledger_anchor import ProgressLine, ledger_anchor
+from tallystick.cli.ledger_anchor import ProgressLine, check_place, ledger_anchor
 from tallystick.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ def verify(
     from tallystick.identity.trust_anchor import TrustAnchor
     from tallystick.report.governance import GovernanceVerdict, render_verdict
 
+    check_place("--output", output)
     anchor = TrustAnchor.from_options(
         service_certs=service_certs, service_key_sha256=service_keys, trust_genesis=trust_genesis
     )
@@ -251,6 +252,8 @@ def _print_events(events: list[Event], report: GovernanceReport, style: str, qui
     for event in events:
         for line in event_lines(event):
             click.echo(line)
+    if not events and not quiet:
+        print("note: no event that was asked for", file=sys.stderr)
     _note_findings(report, quiet)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallystick.cli.exit_status import ExitStatus
-from tallystick.cli.ledger_anchor import ledger_anchor
+from tallystick.cli.ledger_anchor import check_place, ledger_anchor
 
 if TYPE_CHECKING:
     from tallystick.audit.timeline import IdentityTimeline
@@ -60,6 +60,7 @@ def identity(
 
     if without_history and bundle is None:
         raise click.UsageError("--without-history is about a bundle: add --bundle FILE")
+    check_place("--bundle", bundle)
     anchor = TrustAnchor.from_options(
         service_certs=service_certs, service_key_sha256=service_keys, trust_genesis=trust_genesis
     )

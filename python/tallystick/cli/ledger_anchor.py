@@ -1,4 +1,4 @@
-"""Options that commands on ledgers share: the anchor; and the line that says how far they are."""
+"""What commands on ledgers share: options for the anchor, a look at where results go, the line that says how far."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from tallystick.printable import cut
 
-__all__ = ["ProgressLine", "ledger_anchor"]
+__all__ = ["ProgressLine", "check_place", "ledger_anchor"]
 
 Command = Callable[..., Any]
 
@@ -48,6 +49,21 @@ def ledger_anchor(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def check_place(option: str, path: str | None) -> None:
+    """Refuses a file that cannot be written, before the work whose result would be lost.
+
+    Raises:
+        click.UsageError: its directory does not exist, or it is a directory itself.
+    """
+    if path is None:
+        return
+    place = Path(path)
+    if place.is_dir():
+        raise click.UsageError(f"{option} is a directory: {path}")
+    if not place.absolute().parent.is_dir():
+        raise click.UsageError(f"directory of {option} does not exist: {path}")
 
 
 class ProgressLine:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tallystick.cli.exit_status import ExitStatus
-from tallystick.cli.ledger_anchor import ProgressLine, ledger_anchor
+from tallystick.cli.ledger_anchor import ProgressLine, check_place, ledger_anchor
 
 if TYPE_CHECKING:
     from tallystick.audit.auditor import Observer
@@ -86,8 +85,8 @@ def verify(
     )
     if expect_head is not None:
         _check_txid(expect_head)
-    if output is not None and not Path(output).absolute().parent.is_dir():
-        raise click.UsageError(f"directory of --output does not exist: {output}")
+    check_place("--output", output)
+    check_place("--checkpoint", checkpoint)
     scanner = _open_engine(engine)
     progress = None if quiet or not sys.stderr.isatty() else ScanProgress()
     figures = (
