@@ -15,7 +15,7 @@ import sys
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from tallystick.errors import TallystickError
 from tallystick.explore.html import page, tag
@@ -76,7 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(403, b"", "text/plain")
         elif hmac.compare_digest(query.pop("token", "").encode(), self.server.token.encode()):
             # The token leaves the address bar, and with it history and copied links.
-            self._answer(303, b"", "text/plain", (("Location", url.path or "/"), ("Set-Cookie", self._cookie())))
+            place = "/" + url.path.lstrip("/\\") + (f"?{urlencode(query)}" if query else "")
+            self._answer(303, b"", "text/plain", (("Location", place), ("Set-Cookie", self._cookie())))
         elif not self._has_cookie():
             self._answer(403, b"", "text/plain")
         elif url.path.startswith("/raw/"):

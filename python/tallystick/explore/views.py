@@ -334,6 +334,15 @@ class Explorer:
             raise NotFoundError(name)
         return f"History of {query['key']} in {name}", join([tag("p", _table_link(name)), *parts])
 
+    def _governance_verdict(self, replayed: str) -> Markup:
+        """What the replay says; it rests on the ledger, and is worth no more than that."""
+        ledger = None if self.verdict is None else str(self.verdict["verdict"])
+        if ledger == "verified" or replayed != "verified":
+            return tag("p", "Replayed and compared with the ledger: ", tag("span", replayed, class_=replayed))
+        because = "is not verified yet" if ledger is None else f"itself is {ledger}"
+        text = f"consistent, but the ledger {because}"
+        return tag("p", "Replayed as the ledger tells it: ", tag("span", text, class_=ledger or "undecided"))
+
     def _governance(self, _query: Mapping[str, str]) -> tuple[str, Markup]:
         if self.governance is None:
             text = self.trouble.get("governance", "The replay is at work; load this page again in a moment.")
@@ -352,14 +361,13 @@ class Explorer:
                 [
                     self._txid_link(event.get("txid")),
                     _text(event.get("created_at")),
-                    _text(event.get("kind")),
+                    tag("span", _text(event.get("kind")), class_="keep"),
                     "; ".join(text for text in told if text),
                     _beginning(event.get("member_id")),
                     _beginning(event.get("proposal_id")),
                 ]
             )
-        verdict = str(self.governance.get("verdict", ""))
-        head = tag("p", "Replayed and compared with the ledger: ", tag("span", verdict, class_=verdict))
+        head = self._governance_verdict(str(self.governance.get("verdict", "")))
         return "Governance", join(
             [head, table(["transaction", "when (as signed)", "what", "", "member", "proposal"], rows)]
         )
@@ -403,7 +411,7 @@ def _text(value: object) -> str:
 
 
 def _beginning(identifier: object) -> Content:
-    return tag("code", f"{str(identifier)[:8]}…") if identifier else ""
+    return tag("code", f"{str(identifier)[:8]}…", class_="keep") if identifier else ""
 
 
 def _digest(value: bytes | None) -> Content:

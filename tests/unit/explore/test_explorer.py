@@ -198,6 +198,38 @@ def test_background_work_that_ends_badly_is_not_shown_as_going_on(running: Runni
     assert "ended without a result" in explorer.status()
 
 
+@pytest.mark.parametrize(
+    ("ledger", "shown"), [(None, "not verified yet"), ("undecided", "undecided"), ("failed", "failed")]
+)
+def test_governance_is_worth_no_more_than_the_ledger_that_tells_it(
+    running: Running, ledger: str | None, shown: str
+) -> None:
+    explorer = running.server.explorer
+    verified = '<span class="verified">verified</span>'
+    assert verified in running.get("/governance")[2]
+    kept = explorer.verdict
+    assert kept is not None
+    explorer.verdict = None if ledger is None else {**kept, "verdict": ledger}
+    try:
+        body = running.get("/governance")[2]
+    finally:
+        explorer.verdict = kept
+    assert verified not in body
+    assert f"consistent, but the ledger {'is' if ledger is None else 'itself is'} {shown}" in body
+
+
+def test_a_link_with_the_token_leads_to_its_page(running: Running) -> None:
+    token = running.server.token
+    for asked, place in (
+        (f"/search?q=2.22%26x&token={token}", "/search?q=2.22%26x"),
+        (f"/?token={token}", "/"),
+        (f"/\\elsewhere.example/?token={token}", "/elsewhere.example/"),
+        (f"///elsewhere.example/?token={token}", "/elsewhere.example/"),
+    ):
+        status, headers, _ = running.get(asked, {})
+        assert (status, headers["location"]) == (303, place)
+
+
 def test_nothing_is_loaded_and_no_script_runs(running: Running) -> None:
     for path in PAGES:
         _, headers, body = running.get(path)
