@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rquickjs::{Ctx, Exception, Object, Result, Value};
 
-use crate::api::{buffer, exactly, native, new_buffer, new_text, string, text};
+use crate::api::{Late, buffer, exactly, native, new_buffer, new_text, string, text};
 use crate::crypto::{self, CryptoError, Family, Hash, Scheme, Wrapping};
 
 const NOT_A_BUFFER: &str = "Argument must be an ArrayBuffer";
@@ -125,7 +125,8 @@ fn install_generators<'js>(ctx: &Ctx<'js>, object: &Object<'js>, notice: &Notice
             Some(value) => u64::from(number(ctx, value, "exponent")?),
             None => RSA_EXPONENT,
         };
-        key_pair(ctx, crypto::generate_rsa(bits, exponent))
+        let late = ctx.userdata::<Late>().map(|late| Rc::clone(&late.0));
+        key_pair(ctx, crypto::generate_rsa(bits, exponent, &|| late.as_ref().is_some_and(|late| late())))
     })?;
     let tell = Rc::clone(notice);
     native(ctx, object, "generateEcdsaKeyPair", 1, move |ctx, arguments| {

@@ -2,6 +2,7 @@
 //!
 //! The safe crate over the library lacks what scripts may ask for (salt lengths, exponents, numbers of a key),
 //! so this module calls the library itself. Every pointer that it returns is checked and owned by one value.
+use std::ffi::c_int;
 use std::ptr::{self, NonNull};
 
 use aws_lc_sys as sys;
@@ -40,6 +41,7 @@ macro_rules! owned {
 }
 
 owned!(Number, sys::BIGNUM, sys::BN_free);
+owned!(Asking, sys::BN_GENCB, sys::BN_GENCB_free);
 owned!(Rsa, sys::RSA, sys::RSA_free);
 owned!(EcKey, sys::EC_KEY, sys::EC_KEY_free);
 owned!(KeyContext, sys::EVP_PKEY_CTX, sys::EVP_PKEY_CTX_free);
@@ -47,8 +49,18 @@ owned!(HashContext, sys::EVP_MD_CTX, sys::EVP_MD_CTX_free);
 owned!(EcdsaSignature, sys::ECDSA_SIG, sys::ECDSA_SIG_free);
 owned!(RawKey, sys::EVP_PKEY, sys::EVP_PKEY_free);
 
+/// What the library calls between two steps of looking for primes; 0 ends it.
+///
+/// # Safety
+/// The argument of `asking` points to a living `&dyn Fn() -> bool`.
+unsafe extern "C" fn may_go_on(_: c_int, _: c_int, asking: *mut sys::BN_GENCB) -> c_int {
+    // SAFETY: as above.
+    let late = unsafe { *sys::BN_GENCB_get_arg(asking).cast::<&dyn Fn() -> bool>() };
+    c_int::from(!late())
+}
+
 /// Turns the library's 1 into success.
-pub(super) fn done(result: std::ffi::c_int, why: &'static str) -> Result<()> {
+pub(super) fn done(result: c_int, why: &'static str) -> Result<()> {
     if result == 1 {
         return Ok(());
     }
@@ -228,18 +240,25 @@ impl Key {
         Self::new(RawKey::own(key, WHY)?, false)
     }
 
-    /// A new RSA key pair.
-    pub(super) fn generate_rsa(bits: u32, exponent: u64) -> Result<Self> {
+    /// A new RSA key pair. Primes are looked for until `late` says otherwise.
+    pub(super) fn generate_rsa(bits: u32, exponent: u64, late: &dyn Fn() -> bool) -> Result<Self> {
         const WHY: &str = "Failed to generate an RSA key pair";
         if !RSA_BITS.contains(&bits) {
             return Err(CryptoError("Invalid RSA key size: expected 1024 to 8192 bits"));
         }
-        let bits = std::ffi::c_int::try_from(bits).map_err(|_| CryptoError(WHY))?;
+        // With others there is no key, and the library would look for one without end.
+        if exponent < 3 || exponent % 2 == 0 {
+            return Err(CryptoError("Invalid RSA exponent: expected an odd number above 1"));
+        }
+        let bits = c_int::try_from(bits).map_err(|_| CryptoError(WHY))?;
         let exponent = Number::from_bytes(&exponent.to_be_bytes())?;
-        // SAFETY: key and exponent are alive during the call.
+        // SAFETY: key, exponent, and what the callback points to are alive during the call, which alone uses it.
         unsafe {
             let rsa = Rsa::own(sys::RSA_new(), WHY)?;
-            done(sys::RSA_generate_key_ex(rsa.as_ptr(), bits, exponent.as_ptr(), ptr::null_mut()), WHY)?;
+            let asking = Asking::own(sys::BN_GENCB_new(), "no memory")?;
+            sys::BN_GENCB_set(asking.as_ptr(), Some(may_go_on), (&raw const late).cast_mut().cast());
+            let made = sys::RSA_generate_key_ex(rsa.as_ptr(), bits, exponent.as_ptr(), asking.as_ptr());
+            done(made, WHY)?;
             Self::of_rsa(&rsa, true)
         }
     }
@@ -428,7 +447,7 @@ impl Key {
 
     fn marshal(
         &self,
-        with: unsafe extern "C" fn(*mut sys::CBB, *const sys::EVP_PKEY) -> std::ffi::c_int,
+        with: unsafe extern "C" fn(*mut sys::CBB, *const sys::EVP_PKEY) -> c_int,
     ) -> Result<Vec<u8>> {
         const WHY: &str = "the key cannot be encoded";
         // SAFETY: the builder is initialised before use; its bytes are copied and then freed.

@@ -322,9 +322,9 @@ fn kwp(wraps: bool, key: &[u8], input: &[u8]) -> Result<Vec<u8>> {
     Ok(output)
 }
 
-/// A new RSA key pair: private and public PEM.
-pub(crate) fn generate_rsa(bits: u32, exponent: u64) -> Result<(String, String)> {
-    pair(&Key::generate_rsa(bits, exponent)?)
+/// A new RSA key pair: private and public PEM. Given up when `late` says so.
+pub(crate) fn generate_rsa(bits: u32, exponent: u64, late: &dyn Fn() -> bool) -> Result<(String, String)> {
+    pair(&Key::generate_rsa(bits, exponent, late)?)
 }
 
 /// A new ECDSA key pair on `secp256r1` or `secp384r1`.

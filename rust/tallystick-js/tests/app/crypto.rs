@@ -51,6 +51,10 @@ fn signs_and_verifies() {
     assert!(thrown(&format!("{pair} ccf.crypto.verifySignature({{ name: 'ECDSA', hash: 'SHA-384' }}, pair.publicKey, data, data)")).starts_with("RangeError"));
     assert!(thrown(&format!("{pair} ccf.crypto.verifySignature({{ name: 'ECDSA', hash: 'SHA-256' }}, pair.publicKey, data, data)")).contains("wrong length"));
     assert!(thrown("ccf.crypto.generateEcdsaKeyPair('secp256k1')").starts_with("RangeError"));
+    for exponent in [0, 1, 2, 65536] {
+        let message = thrown(&format!("ccf.crypto.generateRsaKeyPair(2048, {exponent})"));
+        assert!(message.contains("Invalid RSA exponent"), "{message}");
+    }
     assert!(thrown("ccf.crypto.generateEddsaKeyPair('p')").starts_with("RangeError"));
     assert!(
         thrown("ccf.crypto.sign({ name: 'EdDSA' }, 'no key', ccf.strToBuf('x'))")
