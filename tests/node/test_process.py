@@ -23,6 +23,26 @@ from tallystick.node.startup import run_node
 sys.exit(run_node(read_config(sys.argv[1]), lambda node: lambda request: (404, [], b"", False)))
 """
 
+# A disk that is full from the signal on, and a transaction that comes just before the end.
+_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from tallystick.node.config import read_config
+from tallystick.node.startup import run_node
+
+def handler(node):
+    def fill():
+        room = max(path.stat().st_size for path in Path(node.config.ledger_directory).iterdir())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+        tx = node.runtime.begin()
+        tx.set("public:x", b"key", b"value")
+        node.commit(tx)
+    node.before_stop.append(fill)
+    return lambda request: (404, [], b"", False)
+
+sys.exit(run_node(read_config(sys.argv[1]), handler))
+"""
+
 
 def _prepare(directory: Path, **more: Any) -> Path:
     for index in range(3):
@@ -37,11 +57,11 @@ def _prepare(directory: Path, **more: Any) -> Path:
 class Process:
     """A node in a process of its own, its output in files."""
 
-    def __init__(self, directory: Path, config: Path) -> None:
+    def __init__(self, directory: Path, config: Path, program: str = _PROGRAM) -> None:
         self.out, self.err = directory / "out", directory / "err"
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, config], stdout=out, stderr=err, cwd=directory
+                [sys.executable, "-c", program, config], stdout=out, stderr=err, cwd=directory
             )
 
     def wait_for(self, text: str) -> None:
@@ -73,6 +93,16 @@ def test_signals_end_it_cleanly(tmp_path: Path, number: int, said: str) -> None:
     assert said in process.out.read_text()
     assert process.err.read_bytes() == b""
     assert list((tmp_path / "ledger").iterdir())
+
+
+def test_what_could_not_be_written_is_told_at_the_end(tmp_path: Path) -> None:
+    process = Process(tmp_path, _prepare(tmp_path), _FULL_DISK)
+    process.wait_for("Opening members frontend")
+    process.send(signal.SIGTERM)
+    assert process.exit_code() == 1
+    last = process.out.read_text().splitlines()[-1]
+    assert re.search(r"\[fatal\].*the node did not end in order: .*", last), last
+    assert process.err.read_bytes() == b""
 
 
 def test_the_first_sigterm_can_be_a_notice(tmp_path: Path) -> None:
