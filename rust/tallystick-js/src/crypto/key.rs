@@ -247,7 +247,7 @@ impl Key {
             return Err(CryptoError("Invalid RSA key size: expected 1024 to 8192 bits"));
         }
         // With others there is no key, and the library would look for one without end.
-        if exponent < 3 || exponent % 2 == 0 {
+        if exponent < 3 || exponent.is_multiple_of(2) {
             return Err(CryptoError("Invalid RSA exponent: expected an odd number above 1"));
         }
         let bits = c_int::try_from(bits).map_err(|_| CryptoError(WHY))?;
