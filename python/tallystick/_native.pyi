@@ -1072,6 +1072,33 @@ class NodeRecovery:
         """Why not everything was taken over; None if it was."""
 
 @final
+class RootSigner:
+    """Keys of a node and of its service, which sign Merkle roots. Safe to use from several threads."""
+
+    def __new__(cls, service_key: bytes, *, node_key: bytes | None, node_id: str, certificate: str) -> RootSigner:
+        """Takes EC keys on P-256 or P-384, PKCS #8 DER; without ``node_key`` only the service signs.
+
+        ``certificate`` is the node's, PEM. Issuer and subject are empty until :meth:`use_claims`.
+
+        Raises:
+            ValueError: a key is of another kind.
+        """
+    def use_certificate(self, certificate: str) -> None:
+        """The node's certificate, PEM, that signatures carry from the next one on."""
+    def use_claims(self, issuer: str, subject: str) -> None:
+        """Issuer and subject that the service's signatures state from the next one on."""
+    def sign(self, root: bytes, view: int, seqno: int) -> tuple[bytes, bytes, str, str]:
+        """Signs a root of 32 bytes as of signature transaction ``view.seqno``.
+
+        Returns:
+            The node's ECDSA signature over the root used as a digest (DER; empty without a node key), the service's
+            COSE_Sign1 with the root detached, the node's ID, its certificate.
+
+        Raises:
+            RuntimeError: a key refuses.
+        """
+
+@final
 class NodeRuntime:
     """The data plane of one node: store, sequencer, ledger files, HTTP front. Threads of its own, no GIL needed."""
 
@@ -1079,7 +1106,7 @@ class NodeRuntime:
         cls,
         ledger_directory: str | os.PathLike[str],
         ledger_secret: LedgerSecret | bytes,
-        signer: Callable[[bytes, int, int], tuple[bytes, bytes, str, str]],
+        signer: RootSigner,
         observer: Callable[[int, int, str | None], object],
         *,
         read_only_directories: Sequence[str | os.PathLike[str]] = ...,
@@ -1093,10 +1120,8 @@ class NodeRuntime:
     ) -> NodeRuntime:
         """Starts a new service's data plane: an empty ledger directory, ``ledger_secret`` (32 bytes) from seqno 1 on.
 
-        ``signer(root, view, seqno)`` returns the node's ECDSA signature over the root used as a digest (DER),
-        the service's COSE_Sign1 with the root detached, the node's id and its endorsed certificate (PEM).
         ``observer(view, seqno, None)`` hears of each batch that is committed, ``observer(0, 0, text)`` of
-        trouble with the ledger. Both are called on threads of the runtime; neither may call ``commit``.
+        trouble with the ledger. It is called on a thread of the runtime.
 
         Raises:
             ValueError: the secret is not 32 bytes long.
@@ -1106,7 +1131,7 @@ class NodeRuntime:
     def recover(
         ledger_directory: str | os.PathLike[str],
         ledger_secret: LedgerSecret | bytes,
-        signer: Callable[[bytes, int, int], tuple[bytes, bytes, str, str]],
+        signer: RootSigner,
         observer: Callable[[int, int, str | None], object],
         judge: Callable[[bytes, int, int, bytes | None, bytes | None, bytes | None], object],
         accept: Callable[[int, int], object],

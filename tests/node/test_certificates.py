@@ -7,7 +7,6 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 
 from tallystick.errors import FormatError
@@ -175,10 +174,6 @@ def test_secrets_go_to_rsa_keys_only() -> None:
         encrypt_to_pem(f"-----BEGIN PUBLIC KEY-----\n{unknown}\n-----END PUBLIC KEY-----\n", b"secret")
 
 
-def test_node_key_signs_roots_as_digests() -> None:
-    key = SigningKey.generate()
-    root = bytes(range(32))
-    from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-
-    key.private_key.public_key().verify(key.sign_root(root), root, ec.ECDSA(Prehashed(SHA256())))
-    assert len(key.sign_cose(b"message")) == 96
+def test_keys_sign_cose_at_fixed_width() -> None:
+    assert len(SigningKey.generate().sign_cose(b"message")) == 96
+    assert len(SigningKey.generate("Secp256R1").sign_cose(b"message")) == 64

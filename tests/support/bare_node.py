@@ -6,7 +6,6 @@ import base64
 import json
 import secrets
 import threading
-import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from tallystick import _native
-from tallystick.ledger.writer import ServiceSigner, cose_root_signature
 from tallystick.node.certificates import (
     ServiceIdentity,
     alternative_names,
@@ -115,10 +113,17 @@ class BareNode:
         self.watchers: list[Any] = []
         self.waiting: list[tuple[int, Any]] = []
         self.lock = threading.Lock()
+        signer = _native.RootSigner(
+            self.service.key.pkcs8,
+            node_key=self.keys.identity.pkcs8,
+            node_id=self.node_id,
+            certificate=self.endorsed_certificate,
+        )
+        signer.use_claims("service.example.com", "ledger.signature")
         self.runtime = _native.NodeRuntime(
             str(directory / "ledger"),
             secrets.token_bytes(32),
-            self._sign,
+            signer,
             self._committed,
             **{"signature_delay_ms": 20, "sync": False, **options},
         )
@@ -135,12 +140,6 @@ class BareNode:
         rules = InterfaceRules.from_config(INTERFACE, self.raw_interface)
         self.dispatcher = Dispatcher(self, self.registries, {INTERFACE: rules})
         self.genesis = self.write(self._genesis())
-
-    def _sign(self, root: bytes, view: int, seqno: int) -> tuple[bytes, bytes, str, str]:
-        key = self.service.key
-        signer = ServiceSigner(key.id, key.cose_algorithm, key.sign_cose)
-        cose = cose_root_signature(signer, root, TxId(view, seqno), int(time.time()))
-        return self.keys.identity.sign_root(root), cose, self.node_id, self.endorsed_certificate
 
     def _committed(self, view: int, seqno: int, trouble: str | None) -> None:
         for watch in self.watchers:

@@ -14,7 +14,7 @@ from typing import Final
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -63,6 +63,11 @@ class SigningKey:
         return self.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
     @property
+    def pkcs8(self) -> bytes:
+        """The private key, PKCS #8 DER without encryption: for what signs roots in this process."""
+        return self.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+    @property
     def hash(self) -> hashes.SHA256 | hashes.SHA384:
         """The hash that goes with the curve."""
         return _HASHES[self.private_key.curve.key_size]
@@ -71,10 +76,6 @@ class SigningKey:
     def cose_algorithm(self) -> int:
         """-35 (ES384) or -7 (ES256)."""
         return _ALGORITHMS[self.private_key.curve.key_size]
-
-    def sign_root(self, root: bytes) -> bytes:
-        """Signs a 32-byte root as the digest itself, DER: how a node signs whatever its curve."""
-        return self.private_key.sign(root, ec.ECDSA(Prehashed(hashes.SHA256())))
 
     def sign_cose(self, message: bytes) -> bytes:
         """Signs ``message`` with the curve's hash: r and s at fixed width."""

@@ -7,7 +7,6 @@ import heapq
 import itertools
 import queue
 import threading
-import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
@@ -15,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
-from tallystick._native import ConflictError
-from tallystick.ledger.writer import ServiceSigner, cose_root_signature
+from tallystick._native import ConflictError, RootSigner
 from tallystick.node import tables
 from tallystick.node.certificates import ServiceIdentity, alternative_names, parse_subject, self_signed, signing_request
 from tallystick.node.effects import CommitOptions, Effects
@@ -64,6 +62,7 @@ class Node:
         gov_open, app_open: whether ``/gov`` and ``/app`` answer yet.
         stop_notice: whether the operator announced that the process will stop.
         startup_seqno: seqno of the snapshot from which this node started, 0 for none.
+        signer: signs roots for the node and the service.
         create_txid: transaction that created (or recovered) the service.
         effects: privileged functions that the constitution calls.
         jwt: refresh of token issuers' keys, and its metrics.
@@ -108,7 +107,6 @@ class Node:
         self.before_stop: list[Callable[[], None]] = []
         self.on_app_open: list[Callable[[], None]] = []
         self._runtime: NodeRuntime | None = None
-        self._signing_certificate = self.self_signed_certificate
         self._waiting: list[tuple[int, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self._lock = threading.Lock()
@@ -117,7 +115,14 @@ class Node:
         self.recovery: Recovery | None = None
         self._applied: dict[str, int | None] = {}
         start = config.start
-        self._signer = _signer(service, start.cose_issuer if start else "", start.cose_subject if start else "")
+        self.signer = RootSigner(
+            service.key.pkcs8,
+            node_key=None if config.cose_only else keys.identity.pkcs8,
+            node_id=keys.node_id,
+            certificate=self.self_signed_certificate,
+        )
+        if start is not None:
+            self.signer.use_claims(start.cose_issuer, start.cose_subject)
 
     @property
     def node_id(self) -> str:
@@ -149,24 +154,6 @@ class Node:
         self._commits.put(None)
         if self._watcher is not None:
             self._watcher.join()
-
-    def use_signing_certificate(self, certificate: str) -> None:
-        """The node certificate that signatures carry from the next one on, PEM."""
-        self._signing_certificate = certificate
-
-    def use_cose_claims(self, issuer: str, subject: str) -> None:
-        """Issuer and subject that the service's signatures of roots state from the next one on."""
-        self._signer = _signer(self.service, issuer, subject)
-
-    def sign_root(self, root: bytes, view: int, seqno: int) -> tuple[bytes, bytes, str, str]:
-        """Signs a Merkle root as the node and as the service. Called under the data plane's lock.
-
-        Returns:
-            DER signature of the node, COSE_Sign1 of the service, node ID, node certificate in PEM.
-        """
-        raw = b"" if self.config.cose_only else self.keys.identity.sign_root(root)
-        cose = cose_root_signature(self._signer, root, TxId(view, seqno), int(time.time()))
-        return raw, cose, self.node_id, self._signing_certificate
 
     def observe(self, view: int, seqno: int, trouble: str | None) -> None:
         """Hears of a commit, or of trouble with the ledger. Never blocks: the data plane's thread calls it."""
@@ -209,7 +196,7 @@ class Node:
         writes = tx.writes()
         certificate = writes.get(tables.NODES_ENDORSED, {}).get(self.node_id.encode())
         if certificate is not None:
-            self.use_signing_certificate(certificate.decode())
+            self.signer.use_certificate(certificate.decode())
         if tables.JWT_ISSUERS in writes:
             self.jwt.soon()
 
@@ -311,10 +298,6 @@ class Node:
             self.log.info("Opening user frontend: service is open")
             for opened in self.on_app_open:
                 opened()
-
-
-def _signer(service: ServiceIdentity, issuer: str, subject: str) -> ServiceSigner:
-    return ServiceSigner.from_key(service.key.private_key, issuer=issuer, subject=subject)
 
 
 def default_alternative_names(config: NodeConfig) -> list[str]:

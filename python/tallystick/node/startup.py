@@ -165,7 +165,7 @@ class _Starter:
 
         def open_ledger() -> NodeRuntime:
             return NodeRuntime(
-                config.ledger_directory, secret, node.sign_root, node.observe, view=_FIRST_VIEW, **self._options()
+                config.ledger_directory, secret, node.signer, node.observe, view=_FIRST_VIEW, **self._options()
             )
 
         running = self._listen(node, make_handler, open_ledger)
@@ -214,7 +214,7 @@ class _Starter:
         def open_ledger() -> NodeRuntime:
             self.log.info(f"Reading the public ledger in {config.ledger_directory}")
             runtime, recovery = NodeRuntime.recover(
-                config.ledger_directory, secret, node.sign_root, node.observe, judge, judge.accept, **self._options()
+                config.ledger_directory, secret, node.signer, node.observe, judge, judge.accept, **self._options()
             )
             found.append(recovery)
             return runtime
@@ -234,7 +234,7 @@ class _Starter:
         if found.stopped is not None:
             self.log.fail(f"The ledger was taken over up to {last} only: {found.stopped}")
         self.log.info(f"The public ledger was read up to {last}")
-        node.use_cose_claims(judge.issuer, judge.subject)
+        node.signer.use_claims(judge.issuer, judge.subject)
         node.secrets = LedgerSecrets([KnownSecret(last.seqno + 1, node.secrets.latest.secret)])
         node.recovery = Recovery(node, found.links)
         txid = TxId(last.view + RECOVERY_VIEW_STEP, last.seqno + 1)
@@ -246,7 +246,7 @@ class _Starter:
 
     def _endorse(self, node: Node, service: ServiceIdentity, now: datetime) -> str:
         endorsed = endorse_request(node.signing_request, service, now, self.config.node_validity_days)
-        node.use_signing_certificate(endorsed)
+        node.signer.use_certificate(endorsed)
         return endorsed
 
     def _make_node(self, keys: NodeKeys, service: ServiceIdentity, secret: LedgerSecret, version: int) -> Node:

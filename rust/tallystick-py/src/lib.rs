@@ -13,6 +13,7 @@ mod node_governance;
 mod node_http;
 mod node_options;
 mod node_recovery;
+mod node_signer;
 mod receipt;
 mod scan;
 mod secrets;

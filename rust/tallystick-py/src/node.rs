@@ -1,5 +1,5 @@
 //! Binding of the node's data plane. Python holds keys and decides the life of the service; this hands it
-//! transactions, tells it of commits, and asks it to sign and to answer requests.
+//! transactions, tells it of commits, and asks it to answer requests.
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,14 +20,13 @@ use tallystick_node::kv;
 use tallystick_node::ledger::LedgerError;
 use tallystick_node::node::{Node as CoreNode, StopError};
 use tallystick_node::recovery::MetSignature;
-use tallystick_node::sequencer::{
-    CommitError, Committing, LedgerSecrets, Observer, RootSigner, Sequencer, SignError, SignedRoot, Snapshot,
-};
+use tallystick_node::sequencer::{CommitError, Committing, LedgerSecrets, Observer, Sequencer, Snapshot};
 
 use crate::node_app::{LogTarget, app_first};
 use crate::node_http::{NodeRequest, PyHandler};
 use crate::node_options::{limits_from, options_from};
 use crate::node_recovery::{NodeRecovery, ask_judge};
+use crate::node_signer::RootSigner;
 use crate::secrets::SecretArg;
 
 create_exception!(
@@ -46,21 +45,6 @@ fn runtime_error(error: &dyn std::error::Error) -> PyErr {
 
 fn secret_from(given: &SecretArg<'_>) -> PyResult<LedgerSecret> {
     LedgerSecret::new(given.as_slice()).map_err(|error| PyValueError::new_err(error.to_string()))
-}
-
-/// Signs roots by calling Python: `signer(root, view, seqno) -> (raw DER, COSE_Sign1, node id, certificate PEM)`.
-struct PySigner(Py<PyAny>);
-
-impl RootSigner for PySigner {
-    fn sign(&self, root: &Digest, txid: TxId) -> Result<SignedRoot, SignError> {
-        Python::attach(|py| {
-            let signed = self.0.call1(py, (PyBytes::new(py, root), txid.view, txid.seqno))?;
-            let (raw, cose, node_id, node_certificate) =
-                signed.extract::<(Vec<u8>, Vec<u8>, String, String)>(py)?;
-            Ok(SignedRoot { raw, cose, node_id, node_certificate })
-        })
-        .map_err(|error: PyErr| SignError(error.to_string()))
-    }
 }
 
 /// Tells Python of commits: `observer(view, seqno, None)`, and of delays: `observer(0, 0, message)`.
@@ -183,8 +167,7 @@ pub(crate) struct NodeRuntime {
 }
 
 impl NodeRuntime {
-    /// Asks the sequencer without holding the GIL: it signs, which calls back into Python, from under the lock that
-    /// every one of its answers needs.
+    /// Asks the sequencer without holding the GIL: it may have to wait for its lock, under which roots are signed.
     fn sequencer<R: Send>(&self, py: Python<'_>, ask: impl FnOnce(&Sequencer) -> R + Send) -> R {
         py.detach(|| ask(self.node.sequencer()))
     }
@@ -222,7 +205,7 @@ impl NodeRuntime {
     fn new(
         ledger_directory: PathBuf,
         ledger_secret: SecretArg<'_>,
-        signer: Py<PyAny>,
+        signer: &RootSigner,
         observer: Py<PyAny>,
         read_only_directories: Vec<PathBuf>,
         view: u64,
@@ -245,7 +228,7 @@ impl NodeRuntime {
             sync,
         );
         let secret = secret_from(&ledger_secret)?;
-        let node = CoreNode::start(options, secret, Arc::new(PySigner(signer)), PyObserver(observer))
+        let node = CoreNode::start(options, secret, Arc::clone(&signer.0) as _, PyObserver(observer))
             .map_err(|error| runtime_error(&error))?;
         Ok(Self { node: Arc::new(node), server: Mutex::new(None), identities: Mutex::default() })
     }
@@ -258,7 +241,7 @@ impl NodeRuntime {
         py: Python<'_>,
         ledger_directory: PathBuf,
         ledger_secret: SecretArg<'_>,
-        signer: Py<PyAny>,
+        signer: &RootSigner,
         observer: Py<PyAny>,
         judge: Py<PyAny>,
         accept: Py<PyAny>,
@@ -282,7 +265,7 @@ impl NodeRuntime {
             sync,
         );
         let secret = secret_from(&ledger_secret)?;
-        let (signer, observer) = (Arc::new(PySigner(signer)), PyObserver(observer));
+        let (signer, observer) = (Arc::clone(&signer.0), PyObserver(observer));
         let (node, recovered) = py
             .detach(|| {
                 let judge = &mut |met: &MetSignature<'_>| ask_judge(&judge, met);
@@ -526,5 +509,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<NodeRequest>()?;
     module.add_class::<NodeRecovery>()?;
     module.add_class::<NodeSnapshot>()?;
+    module.add_class::<RootSigner>()?;
     module.add_class::<NodeRuntime>()
 }

@@ -14,6 +14,7 @@
 //! 4. A transaction counts as committed only after the replicator has said so for its whole batch.
 
 mod batch;
+mod keys;
 mod replicate;
 mod secrets;
 mod signature;
@@ -22,6 +23,7 @@ mod status;
 
 pub(crate) use batch::CommitFollower;
 pub use batch::{CommitError, Committing, Options, Sequencer};
+pub use keys::KeySigner;
 pub use replicate::{Batch, LocalReplicator, Observer, Replicator};
 pub use secrets::LedgerSecrets;
 pub use signature::{RootSigner, SignError, SignatureMode, SignedRoot};
