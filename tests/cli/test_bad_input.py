@@ -61,6 +61,9 @@ def _one_line(outcome: Outcome) -> None:
         (["verify", "ledger", "--expect-head", "2.x"], USAGE),
         (["verify", "ledger", "--level", "everything"], USAGE),
         (["verify", "ledger", "--jobs", "-1"], USAGE),
+        (["verify", "ledger", "--jobs", "9999999999"], USAGE),
+        (["follow", "ledger", "--state", "state", "--trust-genesis", "--interval", "nan"], USAGE),
+        (["follow", "ledger", "--state", "state", "--trust-genesis", "--interval", "inf"], USAGE),
         (["verify", "ledger", "--receipt", "text"], UNDECIDED),
         (["verify", "ledger", "--receipt", "nowhere"], USAGE),
         (["receipt", "verify"], USAGE),
@@ -90,13 +93,14 @@ def test_a_name_that_was_mistyped(tmp_path: Path) -> None:
     assert "No such command 'verfy'; did you mean 'verify'?" in outcome.stderr
 
 
-@pytest.mark.parametrize("command", ["verify", "log", "state", "attest", "secrets", "explore", "extract"])
+@pytest.mark.parametrize("command", ["verify", "log", "state", "attest", "secrets", "explore", "extract", "diff"])
 def test_a_directory_of_directories_names_those_that_hold_chunks(command: str, tmp_path: Path) -> None:
     """A node's own directory: its ledger is one level down."""
     ledger = tmp_path / "node" / "ledger-committed"
     base("6.x").copy(ledger)
     (tmp_path / "node" / "snapshots").mkdir()
-    options = ["1:2", "-o", tmp_path / "out"] if command == "extract" else []
+    more = {"extract": ["1:2", "-o", tmp_path / "out"], "diff": [ledger]}
+    options = more.get(command, [])
 
     outcome = tallystick(command, tmp_path / "node", *options)
 

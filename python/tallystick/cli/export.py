@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallystick.cli.exit_status import ExitStatus
-from tallystick.cli.ledger_anchor import ledger_anchor
+from tallystick.cli.ledger_anchor import JOBS, ledger_anchor
 
 if TYPE_CHECKING:
     from tallystick.export.database import SqliteSink
@@ -32,7 +32,7 @@ _FORMATS = ("sqlite", "parquet", "csv", "jsonl")
 @ledger_anchor
 @click.option("--uncommitted", is_flag=True, help="Read uncommitted chunks of directories too.")
 @click.option("--recovery", is_flag=True, help="Read .recovery files of directories too.")
-@click.option("--jobs", type=click.IntRange(min=0), default=0, help="Worker threads; 0: one a core.")
+@click.option("--jobs", type=JOBS, default=0, help="Worker threads; 0: one a core.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing when it goes well; no progress.")
 def export(
     *,

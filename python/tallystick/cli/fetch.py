@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallystick.cli.exit_status import ExitStatus
-from tallystick.cli.ledger_anchor import ledger_anchor
+from tallystick.cli.ledger_anchor import JOBS, ledger_anchor
 from tallystick.printable import printable
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def open_node(url: str, service_certs: tuple[str, ...], tls_ca: tuple[str, ...])
 )
 @click.option("--chunks/--no-chunks", default=True, show_default=True, help="Download ledger chunks.")
 @click.option("--snapshot/--no-snapshot", default=True, show_default=True, help="Download the latest snapshot.")
-@click.option("--jobs", type=click.IntRange(min=0), default=0, help="Worker threads; 0: one a core.")
+@click.option("--jobs", type=JOBS, default=0, help="Worker threads; 0: one a core.")
 @click.option("--format", "output_format", type=click.Choice(("text", "json")), default="text", show_default=True)
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing while it goes on.")
 def fetch(

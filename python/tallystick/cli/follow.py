@@ -12,7 +12,7 @@ import click
 
 from tallystick.cli.exit_status import ExitStatus
 from tallystick.cli.fetch import open_node, required_anchor
-from tallystick.cli.ledger_anchor import ledger_anchor
+from tallystick.cli.ledger_anchor import JOBS, SECONDS, ledger_anchor
 from tallystick.errors import TallystickError, UndecidedError, UsageError, VerificationError
 from tallystick.printable import printable
 
@@ -43,9 +43,9 @@ _FAILED_ROUNDS = 3
 @click.option("--from", "first_seqno", type=click.IntRange(min=1), default=1, help="Node: begin with this chunk.")
 @click.option("--uncommitted", is_flag=True, help="Read uncommitted chunks of directories too: sooner, but revocable.")
 @click.option("--tables/--no-tables", default=True, show_default=True, help="Say what each transaction wrote.")
-@click.option("--interval", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Seconds to wait.")
+@click.option("--interval", type=SECONDS, default=1.0, show_default=True, help="Seconds to wait.")
 @click.option("--once", is_flag=True, help="Report what is there, and end.")
-@click.option("--jobs", type=click.IntRange(min=0), default=0, help="Worker threads; 0: one a core.")
+@click.option("--jobs", type=JOBS, default=0, help="Worker threads; 0: one a core.")
 def follow(
     *,
     sources: tuple[str, ...],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tallystick.cli.exit_status import ExitStatus
-from tallystick.cli.ledger_anchor import ProgressLine, check_place, ledger_anchor
+from tallystick.cli.ledger_anchor import JOBS, ProgressLine, check_place, ledger_anchor
 from tallystick.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _reading(command: _Command) -> _Command:
             click.argument("paths", nargs=-1, required=True, type=click.Path(), metavar="PATH..."),
             click.option("--uncommitted", is_flag=True, help="Read uncommitted chunks of directories too."),
             click.option("--recovery", is_flag=True, help="Read .recovery files of directories too."),
-            click.option("--jobs", type=click.IntRange(min=0), default=0, help="Worker threads; 0: one a core."),
+            click.option("--jobs", type=JOBS, default=0, help="Worker threads; 0: one a core."),
             click.option(
                 "--max-time",
                 "max_time_ms",

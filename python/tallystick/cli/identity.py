@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallystick.cli.exit_status import ExitStatus
-from tallystick.cli.ledger_anchor import check_place, ledger_anchor
+from tallystick.cli.ledger_anchor import JOBS, check_place, ledger_anchor
 
 if TYPE_CHECKING:
     from tallystick.audit.timeline import IdentityTimeline
@@ -20,7 +20,7 @@ __all__ = ["identity"]
 @ledger_anchor
 @click.option("--uncommitted", is_flag=True, help="Read uncommitted chunks of directories too.")
 @click.option("--recovery", is_flag=True, help="Read .recovery files of directories too.")
-@click.option("--jobs", type=click.IntRange(min=0), default=0, help="Worker threads; 0: one a core.")
+@click.option("--jobs", type=JOBS, default=0, help="Worker threads; 0: one a core.")
 @click.option(
     "--bundle",
     type=click.Path(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import time
@@ -13,9 +14,30 @@ import click
 
 from tallystick.printable import cut
 
-__all__ = ["ProgressLine", "check_place", "ledger_anchor"]
+__all__ = ["JOBS", "SECONDS", "ProgressLine", "check_place", "ledger_anchor"]
 
 Command = Callable[..., Any]
+
+# More threads than machines have cores; far beyond it the system gives none, and says only that it would block.
+JOBS = click.IntRange(0, 1024)
+"""Type of ``--jobs``."""
+
+# Shorter than this is a busy loop, longer than a day no waiting.
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 0.01, 86_400.0
+
+
+class _Seconds(click.FloatRange):
+    """Seconds to wait; "nan" is a number to Python, below no limit and above none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return number
+
+
+SECONDS = _Seconds(_SHORTEST_SECONDS, _LONGEST_SECONDS)
+"""Type of options that say how long to wait between looks."""
 
 # A line this often is enough for eyes, and costs nothing.
 _PROGRESS_SECONDS = 0.2

@@ -24,6 +24,7 @@ from tallystick.cli.anchor_options import (
     write_output,
 )
 from tallystick.cli.exit_status import ExitStatus
+from tallystick.cli.ledger_anchor import JOBS
 from tallystick.errors import FormatError, LimitExceededError, UndecidedError, UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def receipt() -> None:
 @click.option("--claims-digest", metavar="HEX", help="The claims digest that the transaction must carry.")
 @click.option("--txid", metavar="VIEW.SEQNO", help="The transaction that the receipt must be about.")
 @click.option("--issuer", metavar="NAME", help="The issuer that a COSE receipt must name.")
-@click.option("--jobs", type=click.IntRange(min=0), default=0, metavar="N", help="Threads; 0 is one a core.")
+@click.option("--jobs", type=JOBS, default=0, metavar="N", help="Threads; 0 is one a core.")
 @output_options
 def verify(
     files: tuple[str, ...],

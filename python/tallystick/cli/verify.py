@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallystick.cli.exit_status import ExitStatus
-from tallystick.cli.ledger_anchor import ProgressLine, check_place, ledger_anchor
+from tallystick.cli.ledger_anchor import JOBS, ProgressLine, check_place, ledger_anchor
 
 if TYPE_CHECKING:
     from tallystick.audit.auditor import Observer
@@ -36,7 +36,7 @@ _FORMATS = ("text", "json", "jsonl", "sarif", "junit", "html")
 @click.option("--uncommitted", is_flag=True, help="Read uncommitted chunks of directories too.")
 @click.option("--recovery", is_flag=True, help="Read .recovery files of directories too.")
 @click.option("--level", type=click.Choice(_LEVELS), default="full", show_default=True, help="How much to check.")
-@click.option("--jobs", type=click.IntRange(min=0), default=0, help="Worker threads; 0: one a core.")
+@click.option("--jobs", type=JOBS, default=0, help="Worker threads; 0: one a core.")
 @click.option("--engine", metavar="URL", help="Scan on a Dask cluster: dask://HOST:PORT.")
 @click.option(
     "--checkpoint",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tallystick import _native
-from tallystick.errors import FormatError, TallystickError, UsageError, VerificationError
+from tallystick.errors import FormatError, TallystickError, UndecidedError, UsageError, VerificationError
 from tallystick.evidence.links import PREVIOUS_IDENTITY, succession
 from tallystick.evidence.statement import SignedRoot, Statement, admits, require_entry_size
 from tallystick.identity.certificates import is_node_certificate, parse_certificate
@@ -81,10 +81,12 @@ class Copy:
         """Its first seqno.
 
         Raises:
-            UsageError: it holds nothing.
+            UndecidedError: it holds nothing.
         """
         if self.ledger.first_seqno is None:
-            raise UsageError(f"{self.name} holds no transaction to compare", code="nothing-to-read")
+            raise UndecidedError(
+                "no transaction to compare", code="nothing-to-read", file=self.name, hint=self.ledger.files.why_empty
+            )
         return self.ledger.first_seqno
 
     @property

@@ -14,7 +14,7 @@ from support.services import base, recovered_base, write_some
 from tallystick._native import Entry, MerkleTree
 from tallystick.demo.identities import NodeIdentity, ServiceIdentity
 from tallystick.demo.service import DemoService
-from tallystick.errors import UsageError
+from tallystick.errors import UndecidedError, UsageError
 from tallystick.evidence import statement
 from tallystick.evidence.bundle import Bundle
 from tallystick.evidence.compare import Comparison, Copy, compare_copies
@@ -342,8 +342,10 @@ def test_large_transactions_are_compared_and_not_bundled(tmp_path: Path, monkeyp
 
 def test_an_empty_copy(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
-    with pytest.raises(UsageError, match="holds no transaction"):
+    # An empty directory is "don't know" for every command, and no mistake in how it was called.
+    with pytest.raises(UndecidedError, match="no transaction to compare") as caught:
         compare(base("6.x").directory, tmp_path / "b")
+    assert (caught.value.code, caught.value.location.file) == ("nothing-to-read", "b")
 
 
 def test_the_oldest_nodes_have_their_certificate_in_their_row(tmp_path: Path) -> None:
