@@ -6,7 +6,7 @@
 //!
 //! What remains after the deadline is one step of the slowest kind, seconds: the text of the largest `BigInt`, a search at
 //! [`MAX_SEARCH_STEPS`]. And the operators of the language are asked by nobody: a loop that compares strings of megabytes
-//! goes on for ten thousand of them.
+//! goes on for ten thousand of them. Arrays inside an array that is flattened, and proxies of arrays, are not measured.
 use rquickjs::{Ctx, Function, Object, Result, Value};
 
 use crate::api::native;
@@ -15,12 +15,13 @@ use crate::api::native;
 /// for in fifty million, a thousand in half a million.
 const MAX_SEARCH_STEPS: f64 = 536_870_912.0;
 
-/// Longest array that `concat` takes: what is longer has more holes than elements that a heap could hold, and the engine
-/// visits each of them in the same step.
-const MAX_CONCAT_LENGTH: f64 = 16_777_216.0;
+/// Longest array that functions take which visit every index in one step: what is longer has more holes than elements that
+/// a heap could hold.
+const MAX_ELEMENTS: f64 = 16_777_216.0;
 
 /// Puts functions that ask first before those of the engine. What it needs is taken before any script runs.
-const BOUNDS: &str = "(({ check }, mostSteps, mostElements, { apply }, { defineProperty, getPrototypeOf }, RangeError) => {
+const BOUNDS: &str = "(({ check }, mostSteps, mostElements, { apply }, Object, RangeError) => {
+    const { defineProperty, getOwnPropertyDescriptor, getPrototypeOf } = Object;
     const bound = (holder, name, prepare) => {
         const original = holder[name], length = original.length;
         const { [name]: bounded } = {
@@ -32,14 +33,32 @@ const BOUNDS: &str = "(({ check }, mostSteps, mostElements, { apply }, { defineP
         defineProperty(bounded, 'length', { value: length, configurable: true });
         defineProperty(holder, name, { value: bounded, writable: true, configurable: true });
     };
-    const arrays = [Array.prototype, getPrototypeOf(Uint8Array.prototype)];
-    for (const holder of arrays) {
-        for (const name of ['copyWithin', 'fill', 'includes', 'indexOf', 'lastIndexOf', 'reverse', 'sort']) {
-            bound(holder, name);
+    const { isArray } = Array, typedArrays = getPrototypeOf(Uint8Array.prototype);
+    const typedLength = getOwnPropertyDescriptor(typedArrays, 'length').get;
+    // The length of what only looks like an array, unless it may be another the next time.
+    const lengthOf = (value) => {
+        for (let holder = value; holder !== null; holder = getPrototypeOf(holder)) {
+            const found = getOwnPropertyDescriptor(holder, 'length');
+            if (found === undefined) continue;
+            if (found.get === typedLength) return apply(typedLength, value, []);
+            return 'value' in found && typeof found.value !== 'object' ? found.value : Infinity;
         }
+        return 0;
+    };
+    const short = (value) => {
+        if (typeof value !== 'object' || value === null) return value;
+        const length = isArray(value) ? value.length : lengthOf(value);
+        if (length > mostElements) throw new RangeError('the array is too long');
+        return value;
+    };
+    const walks = ['copyWithin', 'fill', 'flat', 'flatMap', 'join', 'reverse', 'shift', 'sort', 'splice',
+        'toLocaleString', 'unshift'];
+    for (const name of walks) bound(Array.prototype, name, short);
+    for (const name of ['includes', 'indexOf', 'lastIndexOf']) bound(Array.prototype, name);
+    for (const name of ['copyWithin', 'fill', 'includes', 'indexOf', 'lastIndexOf', 'reverse', 'set', 'sort']) {
+        bound(typedArrays, name);
     }
-    bound(arrays[1], 'set');
-    const { isArray } = Array, { isConcatSpreadable, match, replace, split } = Symbol;
+    const { isConcatSpreadable, match, replace, split } = Symbol;
     bound(Array.prototype, 'concat', (self, given) => {
         for (let at = -1; at < given.length; at++) {
             const value = at < 0 ? self : given[at];
@@ -85,7 +104,7 @@ pub(super) fn install(ctx: &Ctx<'_>) -> Result<()> {
     ctx.eval::<Function<'_>, _>(BOUNDS)?.call::<_, ()>((
         natives,
         MAX_SEARCH_STEPS,
-        MAX_CONCAT_LENGTH,
+        MAX_ELEMENTS,
         taken("Reflect")?,
         taken("Object")?,
         taken("RangeError")?,

@@ -93,6 +93,11 @@ fn refuses_what_cannot_be_done_in_time() {
     for statement in [
         "const a = []; a.length = 2 ** 32 - 1; [].concat(a);",
         "[].concat({ length: 2 ** 53 - 1, [Symbol.isConcatSpreadable]: true });",
+        "const a = []; a.length = 2 ** 32 - 1; a.sort();",
+        "[].fill.call(Object.defineProperty(new Uint8Array(1), 'length', { value: 2 ** 53 - 1 }), 1);",
+        "[].reverse.call({ length: 2 ** 53 - 1 });",
+        "let n = 0; [].join.call({ get length() { return n++ ? 2 ** 53 - 1 : 0; } }, '');",
+        "let n = 0; [].flat.call({ length: { valueOf: () => n++ ? 2 ** 53 - 1 : 0 } });",
         "Array.prototype.concat.call({ length: 2 ** 53 - 1, [Symbol.isConcatSpreadable]: true });",
     ] {
         assert_eq!(thrown(statement), "RangeError: the array is too long", "{statement}");
@@ -111,6 +116,14 @@ fn bounded_functions_do_what_the_language_says() {
         (
             "[[3, 1, 2].sort(), [3, 1, 2].sort((a, b) => b - a), [1, 2].includes(2), [1, 2].indexOf(3)]",
             "[[1,2,3],[3,2,1],true,-1]",
+        ),
+        (
+            "[[].join.call({ length: 2, 0: 'a', 1: 'b' }), [].join.call('ab'), [].sort.call(Uint8Array.of(2, 1)).length, [].reverse.call({ length: 2, 0: 1 })[1]]",
+            "[\"a,b\",\"a,b\",2,1]",
+        ),
+        (
+            "[[[1], [2]].flat(), [1, 2].flatMap((x) => [x, x]), String([1, [2]]), [1, 2].splice(0, 1), [].join.call({})]",
+            "[[1,2],[1,1,2,2],\"1,2\",[1],\"\"]",
         ),
         ("Array.from(Uint8Array.of(3, 1, 2).sort().reverse())", "[3,2,1]"),
         (
