@@ -24,8 +24,12 @@ const COSE_SIGNATURES: &str = "public:ccf.internal.cose_signatures";
 const TREE: &str = "public:ccf.internal.tree";
 /// Most transactions that one call may ask for: all of them are in memory at once.
 const MAX_RANGE: u64 = 20_000;
+/// Most bytes that they may come to. A script's own heap, of 100 MB unless governance says otherwise, holds no more.
+const MAX_RANGE_BYTES: usize = 128 * 1024 * 1024;
 /// States kept between calls.
 const MAX_STATES: usize = 2048;
+/// Largest state that is kept: a client decides how much its transactions write.
+const MAX_KEPT_STATE_BYTES: usize = 64 * 1024;
 /// Trees of signature transactions kept between calls. One of 5,000 leaves takes half a megabyte.
 const MAX_TREES: usize = 8;
 /// Ranges remembered by handle.
@@ -123,6 +127,16 @@ impl History {
         first: u64,
         last: u64,
     ) -> Result<Option<Vec<Arc<HistoricalState>>>, String> {
+        self.range_of(handle, first, last, MAX_RANGE_BYTES)
+    }
+
+    fn range_of(
+        &self,
+        handle: u64,
+        first: u64,
+        last: u64,
+        most: usize,
+    ) -> Result<Option<Vec<Arc<HistoricalState>>>, String> {
         if first == 0 || last < first {
             return Err(format!("Invalid range: {first} to {last}"));
         }
@@ -134,12 +148,18 @@ impl History {
             return Err(format!("Invalid range: {first} to {last} is more than {MAX_RANGE} transactions"));
         }
         let mut states = Vec::new();
+        let mut bytes = 0;
         for seqno in first..=last {
             let view = self
                 .sequencer
                 .view_at(seqno)
                 .ok_or_else(|| format!("the view of seqno {seqno} is unknown"))?;
-            states.push(self.state(TxId { view, seqno })?);
+            let state = self.state(TxId { view, seqno })?;
+            bytes += size_of(&state);
+            if bytes > most {
+                return Err(format!("Invalid range: {first} to {last} is more than {most} bytes"));
+            }
+            states.push(state);
         }
         Ok(Some(states))
     }
@@ -182,7 +202,9 @@ impl History {
             receipt: receipt.to_string(),
             tables,
         });
-        self.states.lock().put(txid.seqno, Arc::clone(&state));
+        if size_of(&state) <= MAX_KEPT_STATE_BYTES {
+            self.states.lock().put(txid.seqno, Arc::clone(&state));
+        }
         Ok(state)
     }
 
@@ -234,6 +256,13 @@ impl History {
     }
 }
 
+/// Bytes that a state holds.
+fn size_of(state: &HistoricalState) -> usize {
+    let rows = state.tables.values().flatten();
+    let written = rows.map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len));
+    state.receipt.len() + written.sum::<usize>()
+}
+
 fn row(tables: &Tables, table: &str) -> Option<Bytes> {
     tables.get(table)?.get(SINGLETON.as_slice())?.clone()
 }
@@ -261,5 +290,76 @@ fn base(signature: &Value, is_signature_transaction: bool) -> Value {
 fn insert(object: &mut Value, name: &str, value: Value) {
     if let Some(object) = object.as_object_mut() {
         object.insert(name.to_owned(), value);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use std::time::Duration;
+
+    use tallystick_core::types::Digest;
+
+    use super::*;
+    use crate::entry::LedgerSecret;
+    use crate::ledger::{LedgerError, Options as LedgerOptions};
+    use crate::node::{Node, Options};
+    use crate::sequencer::{
+        Committing, Observer, Options as SequencerOptions, RootSigner, SignError, SignatureMode, SignedRoot,
+    };
+
+    struct Fixed;
+
+    impl RootSigner for Fixed {
+        fn sign(&self, _root: &Digest, _txid: TxId) -> Result<SignedRoot, SignError> {
+            let (raw, cose) = (vec![0x30], vec![0xd2]);
+            Ok(SignedRoot { raw, cose, node_id: String::new(), node_certificate: String::new() })
+        }
+    }
+
+    impl Observer for Fixed {
+        fn committed(&self, _txid: TxId) {}
+        fn delayed(&self, _error: &LedgerError) {}
+    }
+
+    #[test]
+    fn what_is_kept_and_what_is_gathered_is_bounded_in_bytes() {
+        let name = format!("tallystick-past-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&directory);
+        let options = Options {
+            sequencer: SequencerOptions {
+                view: 2,
+                signature_tx_count: 1,
+                chunk_size: 1_000_000,
+                max_uncommitted: 0,
+                mode: SignatureMode::Dual,
+            },
+            ledger: LedgerOptions { directory: directory.clone(), read_only: Vec::new(), sync: false },
+            signature_delay: Duration::from_millis(5),
+        };
+        let secret = LedgerSecret::new(&[7; 32]).unwrap();
+        let node = Node::start(options, secret, Arc::new(Fixed), Fixed).unwrap();
+        let written: Vec<TxId> = [10, MAX_KEPT_STATE_BYTES]
+            .into_iter()
+            .map(|size| {
+                let mut transaction = node.sequencer().begin();
+                transaction.set("records", Bytes::from_static(b"key"), vec![1; size].into());
+                node.sequencer().commit(&transaction, Committing::default()).unwrap()
+            })
+            .collect();
+        let [small, large] = written.as_slice() else { unreachable!() };
+        assert!(node.sequencer().wait_committed(large.seqno, Duration::from_secs(20)));
+        let history = History::new(Arc::clone(node.sequencer()), Arc::clone(node.files()));
+        let sizes: Vec<usize> = written.iter().map(|txid| size_of(&history.state(*txid).unwrap())).collect();
+        assert!(history.states.lock().get(small.seqno).is_some());
+        assert!(history.states.lock().get(large.seqno).is_none());
+        let range = |most| history.range_of(1, large.seqno, large.seqno, most);
+        let size = sizes.last().copied().unwrap();
+        assert!(size > MAX_KEPT_STATE_BYTES);
+        assert_eq!(range(size).unwrap().map(|states| states.len()), Some(1));
+        assert!(range(size - 1).unwrap_err().contains("bytes"));
+        drop((history, node));
+        let _ = std::fs::remove_dir_all(&directory);
     }
 }
