@@ -29,6 +29,8 @@ use tallystick_node::sequencer::{Committing, Observer};
 const DIRECTORY: &str = "TALLYSTICK_DISK_DIRECTORY";
 /// How large a file the process may write at first.
 const FILE_LIMIT: u64 = 100_000;
+/// Transactions that may wait for a full file system.
+const MAX_AHEAD: u64 = 100;
 /// Waits are for conditions; this is when they are given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -220,13 +222,21 @@ fn write_to_a_full_file_system() {
     let ledger = directory.join("ledger");
     let node = start(&ledger, 20_000, Watching(Arc::clone(&seen)));
     let refusals = || seen.refusals.load(Ordering::SeqCst);
+    // Fills it until a transaction stays unwritten: refusing an offset table alone holds no transaction up.
     let fill = |from: u64| {
-        let met = refusals();
-        let mut last = TxId { view: 2, seqno: 0 };
         let mut numbers = from..;
-        while refusals() == met {
-            // It stays so once the disk refuses.
-            if node.sequencer().is_saturated() {
+        let mut met = refusals();
+        let mut last = TxId { view: 2, seqno: 0 };
+        loop {
+            if refusals() > met {
+                met = refusals();
+                last = put(&node, "public:records", from, 100);
+                if !node.sequencer().wait_committed(last.seqno, Duration::from_secs(1)) {
+                    break;
+                }
+            }
+            // What waits for the disk must fit into the room that is made later.
+            if last.seqno > node.sequencer().committed().seqno + MAX_AHEAD {
                 std::thread::sleep(Duration::from_millis(1));
             } else if let Some(number) = numbers.next() {
                 last = put(&node, "public:records", number, 100);
@@ -361,11 +371,9 @@ fn a_chunk_that_cannot_be_created_delays_commits_and_loses_nothing() {
         if number == 20 {
             let next: Vec<PathBuf> = (1..2000)
                 .map(|seqno| directory.join(format!("ledger_{seqno}")))
-                .filter(|path| !path.exists())
+                // Not where a chunk is already.
+                .filter(|path| std::fs::create_dir(path).is_ok())
                 .collect();
-            for path in &next {
-                std::fs::create_dir(path).unwrap();
-            }
             blocked = Some(next);
         }
     }
