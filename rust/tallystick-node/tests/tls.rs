@@ -236,10 +236,10 @@ fn garbage_ends_only_its_own_connection() {
         &long,
         &empty,
     ];
-    for (count, bytes) in garbage.iter().enumerate() {
+    for bytes in garbage {
         let answer = front.send(bytes);
         assert!(answer.first().is_none_or(|first| *first == ALERT), "{bytes:x?}: {answer:x?}");
-        front.settle(|counters| counters.parsing.load(Ordering::Relaxed) > count as u64);
+        front.settle(|counters| counters.active.load(Ordering::Relaxed) == 0);
     }
     front.is_alive();
 }
@@ -290,7 +290,8 @@ fn handshakes_that_stall_are_abandoned_and_hold_nobody_up() {
     front.settle(|counters| counters.active.load(Ordering::Relaxed) == stalled.len());
     front.is_alive();
     front.settle(|counters| counters.active.load(Ordering::Relaxed) == 0);
-    assert!(front.counters.parsing.load(Ordering::Relaxed) >= 60);
+    // No request came, so none was malformed.
+    assert_eq!(front.counters.parsing.load(Ordering::Relaxed), 0);
     for stream in &mut stalled {
         // It ends: what was sent to it, if anything, is all there is.
         let ended = stream.read_to_end(&mut Vec::new());
@@ -345,14 +346,12 @@ fn certificates_that_are_none_or_of_another_key_are_refused() {
         CertificateDer::from(vec![0xff; 60_000]),
         CertificateDer::from(cut),
     ];
-    let mut refused = 0;
     for spoken in VERSIONS {
         for certificate in &presented {
             let answer = front.ask(spoken, Some((certificate.clone(), own.private_key())));
             assert!(answer.is_err(), "{spoken:?} {certificate:?}: {answer:?}");
-            refused += 1;
         }
-        front.settle(|counters| counters.parsing.load(Ordering::Relaxed) >= refused);
+        front.settle(|counters| counters.active.load(Ordering::Relaxed) == 0);
         let told = front.ask(spoken, Some((own.certificate.clone(), own.private_key()))).unwrap();
         assert_eq!(told, STANDARD.encode(&own.certificate));
     }
