@@ -87,7 +87,9 @@ def fetch_json(url: str, ca_bundle_pem: str, max_bytes: int, *, deadline: float 
             finally:
                 connection.close()
         except (OSError, ValueError, http.client.HTTPException) as error:
-            reason = "the answer took too long" if limit.passed else error
+            # A single wait may take all the time there is, and then ends first.
+            late = limit.passed or isinstance(error, TimeoutError)
+            reason = "the answer took too long" if late else error
             raise RefreshError(f"{url} cannot be fetched: {reason}") from error
         if limit.passed:
             raise RefreshError(f"{url} cannot be fetched: the answer took too long")
