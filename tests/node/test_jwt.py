@@ -317,6 +317,14 @@ def test_documents_are_bounded_in_size_and_time(provider: Provider) -> None:
         fetch_json(f"{provider.url}/text", provider.ca, 6000)
 
 
+def test_a_server_that_never_answers_is_left(provider: Provider) -> None:
+    # The system accepts the connection; nobody ever reads from it.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/x"
+        with pytest.raises(RefreshError, match="took too long"):
+            fetch_json(url, provider.ca, 6000, deadline=0.3)
+
+
 @pytest.mark.parametrize("within_tls", [False, True])
 def test_a_server_that_sends_a_byte_now_and_then_is_left(provider: Provider, *, within_tls: bool) -> None:
     # Before the handshake: a record that never ends. After it: a header that never ends.
