@@ -106,7 +106,11 @@ fuzz:  ## fuzz a target for some seconds: make fuzz T=chunk SECONDS=600
 	@test -n "$(T)" || { echo "name a target with T=:"; ls rust/fuzz/fuzz_targets | sed 's/\.rs$$//; s/^/  /'; exit 2; }
 	@command -v cargo-fuzz > /dev/null || cargo install --locked --quiet cargo-fuzz
 	@# The sanitiser's flags are unstable; this lets the stable compiler take them.
-	RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir rust/fuzz --release $(T) -- -max_total_time=$(SECONDS) $(ARGS)
+	RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir rust/fuzz --release $(T) -- -max_total_time=$(SECONDS) $(FUZZ_LIMITS) $(ARGS)
+
+# One allocation may not exceed the first. The second is for all: the sanitiser keeps about 1 kB of every thread that ever
+# ran, and the target "chunk" starts four for each input.
+FUZZ_LIMITS = -malloc_limit_mb=1500 -rss_limit_mb=4096
 
 # Targets that fuzz-all runs at a time. With fewer cores than that each gets less than its seconds.
 FUZZ_JOBS ?= $(shell nproc 2> /dev/null || echo 2)
@@ -119,7 +123,7 @@ fuzz-all:  ## fuzz every target for some seconds: make fuzz-all SECONDS=3600
 	$(BIN)/python rust/fuzz/seeds.py rust/fuzz/corpus $(SEEDS)
 	@mkdir -p rust/fuzz/artifacts
 	@ls rust/fuzz/fuzz_targets | sed 's/\.rs$$//' | xargs -P $(FUZZ_JOBS) -I TARGET sh -c \
-	  'mkdir -p rust/fuzz/corpus/TARGET && $(FUZZ_BUILD)/TARGET -max_total_time=$(SECONDS) -rss_limit_mb=1500 -timeout=30 -print_final_stats=1 \
+	  'mkdir -p rust/fuzz/corpus/TARGET && $(FUZZ_BUILD)/TARGET -max_total_time=$(SECONDS) $(FUZZ_LIMITS) -timeout=30 -print_final_stats=1 \
 	    -artifact_prefix=rust/fuzz/artifacts/TARGET- rust/fuzz/corpus/TARGET > rust/fuzz/artifacts/TARGET.log 2>&1 \
 	    && echo "TARGET: nothing found, $$(sed -n "s/^stat::number_of_executed_units: *//p" rust/fuzz/artifacts/TARGET.log) runs" \
 	    || { echo "TARGET: FAILED, see rust/fuzz/artifacts/TARGET.log"; exit 255; }'
