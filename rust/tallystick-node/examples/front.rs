@@ -3,35 +3,24 @@
 //!
 //! `DIRECTORY` gets the ledger and, with `tls`, must hold `cert.pem` and `key.pem`.
 #![allow(clippy::print_stdout, reason = "what it prints is its whole interface")]
+#[path = "../tests/support/fixed.rs"]
+mod fixed;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use fixed::FixedSigner;
 use http::{HeaderName, StatusCode};
-use tallystick_core::types::{Digest, TxId};
+use tallystick_core::types::TxId;
 use tallystick_node::entry::LedgerSecret;
 use tallystick_node::http::{
     Handler, Identity, Interface, Limits, Protocol, Request, Response, Server, TlsIdentity, odata,
 };
 use tallystick_node::ledger::{LedgerError, Options as LedgerOptions};
 use tallystick_node::node::{Node, Options};
-use tallystick_node::sequencer::{
-    Committing, Observer, Options as SequencerOptions, RootSigner, SignError, SignatureMode, SignedRoot,
-};
-
-struct FixedSigner;
-
-impl RootSigner for FixedSigner {
-    fn sign(&self, _root: &Digest, _txid: TxId) -> Result<SignedRoot, SignError> {
-        Ok(SignedRoot {
-            raw: vec![0x30],
-            cose: vec![0xd2],
-            node_id: "0".repeat(64),
-            node_certificate: String::new(),
-        })
-    }
-}
+use tallystick_node::sequencer::{Committing, Observer, Options as SequencerOptions, SignatureMode};
 
 struct Silent;
 

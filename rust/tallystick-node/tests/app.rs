@@ -6,36 +6,25 @@
     missing_docs,
     reason = "a test may panic"
 )]
+#[path = "support/fixed.rs"]
+mod fixed;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use fixed::FixedSigner;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tallystick_core::types::{Digest, TxId};
+use tallystick_core::types::TxId;
 use tallystick_node::app::{App, AppLog, Gate, LogLevel, Refusal};
 use tallystick_node::entry::LedgerSecret;
 use tallystick_node::http::{Request, Response, Session};
 use tallystick_node::ledger::{LedgerError, Options as LedgerOptions};
 use tallystick_node::node::{Node, Options};
-use tallystick_node::sequencer::{
-    Committing, Observer, Options as SequencerOptions, RootSigner, SignError, SignatureMode, SignedRoot,
-};
-
-struct FixedSigner;
-
-impl RootSigner for FixedSigner {
-    fn sign(&self, _root: &Digest, _txid: TxId) -> Result<SignedRoot, SignError> {
-        Ok(SignedRoot {
-            raw: vec![0x30],
-            cose: vec![0xd2],
-            node_id: "0".repeat(64),
-            node_certificate: "cert".into(),
-        })
-    }
-}
+use tallystick_node::sequencer::{Committing, Observer, Options as SequencerOptions, SignatureMode};
 
 struct Nobody;
 

@@ -1,11 +1,15 @@
 //! A node's data plane writes ledgers that the core accepts, whatever happens meanwhile.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+#[path = "support/fixed.rs"]
+mod fixed;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fixed::FixedSigner;
 use tallystick_core::types::{Digest, TxId};
 use tallystick_node::entry::LedgerSecret;
 use tallystick_node::ledger::{LedgerError, Options as LedgerOptions};
@@ -14,19 +18,6 @@ use tallystick_node::sequencer::{
     Committing, Observer, Options as SequencerOptions, RootSigner, SignError, SignatureMode, SignedRoot,
     TxStatus,
 };
-
-struct FixedSigner;
-
-impl RootSigner for FixedSigner {
-    fn sign(&self, _root: &Digest, _txid: TxId) -> Result<SignedRoot, SignError> {
-        Ok(SignedRoot {
-            raw: vec![0x30],
-            cose: vec![0xd2],
-            node_id: "0".repeat(64),
-            node_certificate: String::new(),
-        })
-    }
-}
 
 #[derive(Default)]
 struct Counting(Arc<AtomicU64>);

@@ -5,32 +5,21 @@
     clippy::disallowed_methods,
     reason = "a panic is how a test fails, and this one reads and writes files"
 )]
+#[path = "support/fixed.rs"]
+mod fixed;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tallystick_core::types::{Digest, TxId};
+use fixed::FixedSigner;
+use tallystick_core::types::TxId;
 use tallystick_node::entry::{Domains, LedgerSecret, seal};
 use tallystick_node::kv::WriteSet;
 use tallystick_node::ledger::{LedgerError, LedgerFiles, Options as LedgerOptions};
 use tallystick_node::node::{Node, Options, Recovered, StartError};
-use tallystick_node::sequencer::{
-    Committing, Observer, Options as SequencerOptions, RootSigner, SignError, SignatureMode, SignedRoot,
-};
-
-struct FixedSigner;
-
-impl RootSigner for FixedSigner {
-    fn sign(&self, _root: &Digest, _txid: TxId) -> Result<SignedRoot, SignError> {
-        Ok(SignedRoot {
-            raw: vec![0x30],
-            cose: vec![0xd2],
-            node_id: "0".repeat(64),
-            node_certificate: String::new(),
-        })
-    }
-}
+use tallystick_node::sequencer::{Committing, Observer, Options as SequencerOptions, SignatureMode};
 
 struct Silent;
 
