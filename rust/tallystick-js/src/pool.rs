@@ -264,7 +264,9 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(60));
             pool.wait(Duration::from_millis(50));
         };
-        assert_eq!((ended, stuck), (PoolError::TooManyStuck, MAX_STUCK));
+        assert_eq!(ended, PoolError::TooManyStuck);
+        // What the other worker had begun when the last one was given up is waited for, and is stuck too.
+        assert!((MAX_STUCK..=MAX_STUCK + 1).contains(&stuck), "{stuck}");
         assert!(pool.try_submit(task(STUCK)).is_err());
     }
 
